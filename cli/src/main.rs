@@ -1,0 +1,3 @@
+//! The `isopod` binary: one file per verb, wiring only.
+
+fn main() {}

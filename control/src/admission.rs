@@ -1,0 +1,1 @@
+//! What happens between decoding and storing: defaults that need other objects, and checks against them.

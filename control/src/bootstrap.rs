@@ -1,0 +1,1 @@
+//! Objects that exist in an empty cluster.

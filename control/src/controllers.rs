@@ -1,0 +1,1 @@
+//! Controllers: one runner, one file each with its pure plan.

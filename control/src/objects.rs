@@ -1,0 +1,1 @@
+//! Typed objects over the store, under the same rules as the HTTP API.

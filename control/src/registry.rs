@@ -1,0 +1,1 @@
+//! The artifact registry: the OCI distribution API over blobs on disk.

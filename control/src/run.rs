@@ -1,0 +1,1 @@
+//! Config to wiring of a member.

@@ -1,0 +1,1 @@
+//! The cluster's CA, identities and what they may do.

@@ -1,0 +1,1 @@
+//! Artifacts by reference: pull, verify, keep.

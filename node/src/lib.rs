@@ -1,0 +1,15 @@
+//! The node: makes this machine run the pods bound to it, and is the network between them.
+//!
+//! An ordinary API client: it knows the control plane only by HTTP.
+
+pub mod agent;
+pub mod images;
+pub mod local;
+pub mod logs;
+pub mod names;
+pub mod probe;
+pub mod proxy;
+pub mod run;
+pub mod runtime;
+pub mod server;
+pub mod status;

@@ -1,0 +1,1 @@
+//! Pods of this node that answer HTTP in process.

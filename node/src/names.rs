@@ -1,0 +1,1 @@
+//! Cluster names, answered without a DNS server.

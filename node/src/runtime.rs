@@ -1,0 +1,1 @@
+//! Wasm containers in wasmtime.

@@ -1,0 +1,1 @@
+//! Isopod's replicated, revisioned key-value store: bytes, keys, revisions; no kinds.

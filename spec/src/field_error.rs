@@ -1,0 +1,1 @@
+//! Validation errors: field path, reason, message.

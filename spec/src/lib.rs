@@ -1,0 +1,21 @@
+//! API objects and every rule about them: names, defaults, validation, selectors, patches, tables, schemas.
+//!
+//! No I/O, no async: time and randomness are arguments. A kind is declared once, in one file of this crate and
+//! one line of [`registry`]; routes, discovery, OpenAPI, tables and storage keys are derived from that.
+
+pub mod apps;
+pub mod coordination;
+pub mod core;
+pub mod decode;
+pub mod discovery;
+pub mod field_error;
+pub mod meta;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
+pub mod registry;
+pub mod resource;
+pub mod schema;
+pub mod selector;
+pub mod status;
+pub mod table;

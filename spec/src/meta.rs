@@ -1,0 +1,1 @@
+//! ObjectMeta rules: names, labels, owner references.

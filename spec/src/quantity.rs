@@ -1,0 +1,1 @@
+//! Amounts of cpu and memory.

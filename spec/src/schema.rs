@@ -1,0 +1,1 @@
+//! The table of facts about every field of every type.

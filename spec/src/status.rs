@@ -1,0 +1,1 @@
+//! The API's error body and its reasons.
