@@ -1,0 +1,193 @@
+//! A registered kind: its declaration and the functions generic code calls.
+
+use std::fmt;
+use std::ops::Deref;
+
+use serde::Deserialize;
+
+use super::{Declaration, Object, Resource, STORED_PREFIX, Scope, Typed, locate};
+use crate::status::{GroupKind, GroupResource, Status};
+use crate::table::Column;
+
+type Decode = Box<dyn Fn(&[u8]) -> Result<Box<dyn Object>, serde_json::Error> + Send + Sync>;
+
+/// A kind as generic code sees it. Names and abilities are those of its [`Declaration`].
+pub struct Kind {
+    declaration: Declaration,
+    columns: Vec<Column>,
+    selectable: Vec<String>,
+    api_version: String,
+    head: Vec<u8>,
+    decode: Decode,
+}
+
+impl Deref for Kind {
+    type Target = Declaration;
+
+    fn deref(&self) -> &Declaration {
+        &self.declaration
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.api_version, self.kind)
+    }
+}
+
+impl<'a> From<&'a Kind> for GroupResource<'a> {
+    fn from(kind: &'a Kind) -> GroupResource<'a> {
+        GroupResource { group: &kind.group, resource: &kind.plural }
+    }
+}
+
+impl<'a> From<&'a Kind> for GroupKind<'a> {
+    fn from(kind: &'a Kind) -> GroupKind<'a> {
+        GroupKind { group: &kind.group, kind: &kind.kind }
+    }
+}
+
+/// The two fields that say what a body is.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct TypeMeta {
+    api_version: String,
+    kind: String,
+}
+
+impl Kind {
+    /// The kind of an upstream type.
+    pub fn of<T: Resource>() -> Kind {
+        let decode: Decode = Box::new(|json| {
+            let object: T = serde_json::from_slice(json)?;
+            Ok(Box::new(Typed(object)))
+        });
+        let selectable = T::SELECTABLE.iter().map(|label| (*label).to_owned()).collect();
+        Kind::new(T::declaration(), T::columns(), selectable, decode)
+    }
+
+    /// A kind that `decode` reads, for objects that are no upstream type.
+    pub fn new(
+        declaration: Declaration,
+        columns: Vec<Column>,
+        selectable: Vec<String>,
+        decode: Decode,
+    ) -> Kind {
+        let api_version = match declaration.group.as_str() {
+            "" => declaration.version.clone(),
+            group => format!("{group}/{}", declaration.version),
+        };
+        let head = format!(
+            r#"{{"kind":"{}","apiVersion":"{api_version}","metadata":{{"resourceVersion":""#,
+            declaration.kind
+        );
+        Kind { declaration, columns, selectable, api_version, head: head.into_bytes(), decode }
+    }
+
+    /// `apps/v1`, or `v1` in the core group.
+    pub fn api_version(&self) -> &str {
+        &self.api_version
+    }
+
+    /// Columns of the server-made table.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Whether `label` may stand in a field selector.
+    pub fn knows_field(&self, label: &str) -> bool {
+        matches!(label, "metadata.name" | "metadata.namespace")
+            || self.selectable.iter().any(|known| known == label)
+    }
+
+    /// True when objects live in a namespace.
+    pub fn namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    /// Reads a request body: JSON, with or without `kind` and `apiVersion`. Unknown fields are dropped.
+    ///
+    /// A body that is another kind, is not JSON or holds a wrong type is a BadRequest that says where.
+    pub fn decode(&self, json: &[u8]) -> Result<Box<dyn Object>, Status> {
+        (self.decode)(json).map_err(|error| self.explain(json, &error))
+    }
+
+    /// Reads a patched tree, as [`Kind::decode`] reads bytes.
+    pub fn decode_value(&self, tree: &serde_json::Value) -> Result<Box<dyn Object>, Status> {
+        self.decode(&serde_json::to_vec(tree).expect("a JSON tree can be written"))
+    }
+
+    /// Reads stored bytes; `revision` becomes the object's resourceVersion.
+    ///
+    /// An error is damage or a newer version's data, never a client's fault.
+    pub fn decode_stored(&self, stored: &[u8], revision: u64) -> Result<Box<dyn Object>, serde_json::Error> {
+        let mut object = (self.decode)(stored)?;
+        object.meta_mut().resource_version = Some(revision.to_string());
+        Ok(object)
+    }
+
+    fn explain(&self, json: &[u8], error: &serde_json::Error) -> Status {
+        let found: TypeMeta = serde_json::from_slice(json).unwrap_or_default();
+        if !found.api_version.is_empty() && found.api_version != self.api_version {
+            return Status::bad_request(format!(
+                "the API version in the data ({}) does not match the expected API version ({})",
+                found.api_version, self.api_version
+            ));
+        }
+        if !found.kind.is_empty() && found.kind != self.kind {
+            return Status::bad_request(format!(
+                "the kind in the data ({}) does not match the expected kind ({})",
+                found.kind, self.kind
+            ));
+        }
+        let path = locate::path_of(json, error);
+        let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        Status::bad_request(format!(
+            r#"{0} in version "{1}" cannot be handled as a {0}: {at}{error}"#,
+            self.kind, self.version
+        ))
+    }
+
+    /// The stored bytes as a client gets a single object: kind, apiVersion and resourceVersion spliced in.
+    pub fn object_json(&self, stored: &[u8], revision: u64) -> Vec<u8> {
+        splice(&self.head, stored, revision)
+    }
+
+    /// Appends the stored bytes as an item of a list of a built-in kind: resourceVersion spliced in.
+    pub fn append_list_item(&self, list: &mut Vec<u8>, stored: &[u8], revision: u64) {
+        append(list, br#"{"metadata":{"resourceVersion":""#, stored, revision);
+    }
+
+    /// The store key of an object; `namespace` is ignored for cluster-scoped kinds.
+    pub fn key(&self, namespace: &str, name: &str) -> Vec<u8> {
+        let mut key = self.prefix(Some(namespace));
+        key.extend_from_slice(name.as_bytes());
+        key
+    }
+
+    /// The prefix of the keys of all objects, or of those of one namespace; ends with a slash.
+    pub fn prefix(&self, namespace: Option<&str>) -> Vec<u8> {
+        let group = if self.group.is_empty() { "core" } else { self.group.as_str() };
+        let mut prefix = format!("/registry/{group}/{}/", self.plural);
+        if let Some(namespace) = namespace.filter(|_| self.namespaced()) {
+            prefix.push_str(namespace);
+            prefix.push('/');
+        }
+        prefix.into_bytes()
+    }
+}
+
+fn splice(head: &[u8], stored: &[u8], revision: u64) -> Vec<u8> {
+    let mut json = Vec::with_capacity(head.len() + stored.len() + 24);
+    append(&mut json, head, stored, revision);
+    json
+}
+
+fn append(json: &mut Vec<u8>, head: &[u8], stored: &[u8], revision: u64) {
+    use std::io::Write;
+    debug_assert!(stored.starts_with(STORED_PREFIX), "stored objects begin with their metadata");
+    json.extend_from_slice(head);
+    write!(json, "{revision}").expect("writing to memory cannot fail");
+    json.extend_from_slice(b"\",");
+    json.extend_from_slice(&stored[STORED_PREFIX.len()..]);
+}
