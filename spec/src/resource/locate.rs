@@ -40,6 +40,10 @@ pub(super) fn path_of(json: &[u8], error: &serde_json::Error) -> String {
         }
         at += 1;
     }
+    if end > 0 && json[end - 1] == b'[' {
+        // The list itself was not wanted; none of its items has been looked at.
+        frames.pop();
+    }
     render(&frames)
 }
 
