@@ -1,0 +1,1 @@
+//! Watches against a model of what they must see.
