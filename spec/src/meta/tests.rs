@@ -2,6 +2,9 @@
 
 use expect_test::{Expect, expect};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
 use super::*;
 
 fn check(meta: &ObjectMeta, expected: Expect) {
@@ -46,7 +49,9 @@ fn names_must_be_there_and_well_formed() {
     );
     check(
         &named(&"a".repeat(254)),
-        expect![[r#"metadata.name: Invalid value: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa": must be no more than 253 bytes"#]],
+        expect![[
+            r#"metadata.name: Invalid value: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa": must be no more than 253 bytes"#
+        ]],
     );
 }
 
@@ -129,8 +134,7 @@ fn finalizers_are_qualified_and_none_is_added_while_terminating() {
     );
 
     let mut old = named("a");
-    old.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    old.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
     let mut new = old.clone();
     new.finalizers = Some(vec!["example.com/x".to_owned()]);
     new.uid = Some("other".to_owned());
