@@ -1,0 +1,65 @@
+//! TLS as every listener and client of the cluster uses it.
+
+use std::sync::Arc;
+
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+use super::ca::{CertificateAuthority, IssuedCertificate};
+
+/// Why TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The authority's certificate is not one.
+    #[error("the certificate authority cannot be used as a trust root")]
+    Root(#[source] rustls::Error),
+    /// The client verifier could not be built.
+    #[error("client certificates cannot be verified with this authority")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// Certificate and key do not belong together, or are of a kind that TLS does not take.
+    #[error("certificate and key cannot be used")]
+    Certificate(#[source] rustls::Error),
+}
+
+/// Application protocols of the API, preferred first.
+const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
+
+/// The API's listener: a client certificate is checked against the authority when shown, and may be absent
+/// (the caller is then anonymous).
+pub fn server(authority: &CertificateAuthority, own: &IssuedCertificate) -> Result<Arc<ServerConfig>, Error> {
+    let roots = Arc::new(roots(authority.certificate_pem())?);
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(roots, provider()).allow_unauthenticated().build()?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Certificate)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![own.certificate_der()], own.key_der())
+        .map_err(Error::Certificate)?;
+    config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// A client that trusts the cluster's authority only and shows `own`.
+pub fn client(authority_pem: &str, own: &IssuedCertificate) -> Result<ClientConfig, Error> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Certificate)?
+        .with_root_certificates(roots(authority_pem)?)
+        .with_client_auth_cert(vec![own.certificate_der()], own.key_der())
+        .map_err(Error::Certificate)
+}
+
+fn roots(authority_pem: &str) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(authority_pem.as_bytes())
+        .map_err(|_| Error::Root(rustls::Error::General("not a PEM certificate".into())))?;
+    roots.add(certificate).map_err(Error::Root)?;
+    Ok(roots)
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
