@@ -94,6 +94,8 @@ pub struct Field {
     pub required: bool,
     /// A zero or empty value is not the same as none: upstream has a pointer here.
     pub pointer: bool,
+    /// Upstream writes the field even when its value is zero or empty; that is what none means.
+    pub always: bool,
     /// How server-side apply merges the list. `None`: nothing was said, which means atomic.
     pub list: Option<ListType>,
     /// How server-side apply merges the map or object, where it differs from the default, field by field.

@@ -131,6 +131,7 @@ impl Row {
             match flag.split_once('=').unwrap_or((flag, "")) {
                 ("required", _) => field.required = true,
                 ("pointer", _) => field.pointer = true,
+                ("always", _) => field.always = true,
                 ("inline", _) => inline = true,
                 ("list", list) => field.list = Some(read_list(list)),
                 ("map", "atomic") => field.map = Some(MapType::Atomic),
@@ -152,6 +153,7 @@ fn type_meta_field(name: &str) -> Field {
         kind: Type::String,
         required: false,
         pointer: false,
+        always: false,
         list: None,
         map: None,
         patch: PatchStrategy::default(),

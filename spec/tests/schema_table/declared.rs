@@ -16,7 +16,11 @@ pub(crate) struct Declared {
     pub messages: Vec<String>,
     /// (message, row of the table)
     pub fields: Vec<(String, String)>,
-    /// (message, field)
+    /// (message, field), as are the others below.
+    pub required: Vec<(String, String)>,
+    pub optional: Vec<(String, String)>,
+    pub always: Vec<(String, String)>,
+    pub omitted: Vec<(String, String)>,
     pub pointers: Vec<(String, String)>,
 }
 
@@ -39,12 +43,24 @@ pub(crate) fn read() -> Declared {
             }
             "message" => declared.messages.push(subject),
             "field" => declared.fields.push((subject, rest())),
-            "pointer" => {
-                let fields = words[2].split(' ');
-                declared.pointers.extend(fields.map(|field| (subject.clone(), field.to_owned())));
+            other => {
+                let fields = words[2].split(' ').map(|field| (subject.clone(), field.to_owned()));
+                declared.fields_called(other).extend(fields);
             }
-            other => panic!("declared.txt: no fact is called {other}"),
         }
     }
     declared
+}
+
+impl Declared {
+    fn fields_called(&mut self, fact: &str) -> &mut Vec<(String, String)> {
+        match fact {
+            "required" => &mut self.required,
+            "optional" => &mut self.optional,
+            "always" => &mut self.always,
+            "omitted" => &mut self.omitted,
+            "pointer" => &mut self.pointers,
+            other => panic!("declared.txt: no fact is called {other}"),
+        }
+    }
 }

@@ -52,7 +52,7 @@ pub(crate) fn render(packages: Vec<Package>, types: &Types, declared: Declared) 
         }
     }
     add_declared(&mut messages, types, &declared);
-    require(&mut messages, types);
+    require(&mut messages, types, &declared);
     let reached = reachable(&messages);
     messages.retain(|name, _| reached.contains(name));
     check_complete(&messages, types, &declared);
@@ -182,12 +182,14 @@ fn add_declared(messages: &mut BTreeMap<String, Message>, types: &Types, declare
     }
 }
 
-/// Marks required fields. A message that others only take in has those its takers require.
-fn require(messages: &mut BTreeMap<String, Message>, types: &Types) {
-    let mut required = BTreeSet::new();
+/// Marks required fields, and those that are written even when zero. A message that others only take in has the
+/// required fields of its takers.
+fn require(messages: &mut BTreeMap<String, Message>, types: &Types, declared: &Declared) {
+    let mut required: BTreeSet<(String, String)> = declared.required.iter().cloned().collect();
     for (name, message) in &*messages {
         let wanted = types.get(name).map(|json| json.required.clone()).unwrap_or_default();
-        for field in wanted {
+        // k8s-openapi wants `metadata` of every kind; upstream does not.
+        for field in wanted.into_iter().filter(|field| !(message.kind && field == "metadata")) {
             for inlined in message.rows.iter().filter(|row| row.inline) {
                 required.insert((inlined.kind.clone(), field.clone()));
             }
@@ -199,14 +201,22 @@ fn require(messages: &mut BTreeMap<String, Message>, types: &Types) {
     }
     for (name, message) in messages {
         for row in &mut message.rows {
-            if required.contains(&(name.clone(), row.name.clone())) {
+            let place = (name.clone(), row.name.clone());
+            let required = required.contains(&place) && !declared.optional.contains(&place);
+            let scalar =
+                row.list.is_empty() && ["string", "int32", "int64", "bool", "double"].contains(&&*row.kind);
+            let plain = scalar && !declared.pointers.contains(&place) && !declared.omitted.contains(&place);
+            if required && plain || declared.always.contains(&place) {
+                row.flags.insert(0, "always".to_owned());
+            }
+            if required {
                 row.flags.insert(0, "required".to_owned());
             }
         }
     }
 }
 
-/// Every JSON field has a tag, and every declared pointer exists.
+/// Every JSON field has a tag, and every declared field exists.
 fn check_complete(messages: &BTreeMap<String, Message>, types: &Types, declared: &Declared) {
     let mut missing = Vec::new();
     for (name, message) in messages {
@@ -223,9 +233,10 @@ fn check_complete(messages: &BTreeMap<String, Message>, types: &Types, declared:
         };
         missing.extend(fields.iter().filter(unknown).map(|field| format!("{name} {field}")));
     }
-    for (message, field) in &declared.pointers {
+    let Declared { required, optional, always, omitted, pointers, .. } = declared;
+    for (message, field) in [required, optional, always, omitted, pointers].into_iter().flatten() {
         if !messages.get(message).is_some_and(|found| found.rows.iter().any(|row| row.name == *field)) {
-            missing.push(format!("{message} {field}, declared a pointer"));
+            missing.push(format!("{message} {field}, which declared.txt names"));
         }
     }
     assert!(missing.is_empty(), "no tag known for, declare it: {missing:#?}");
