@@ -4,6 +4,7 @@
 //! multiple of its input. Errors speak as upstream's Go decoders do, since clients' users know those words.
 
 pub mod cursor;
+pub mod protobuf;
 pub mod strict;
 
 use thiserror::Error;
@@ -22,15 +23,30 @@ pub enum DecodeError {
     /// A value whose type is not the field's.
     #[error("{0}")]
     Type(String),
+    /// A malformed protobuf body, or one made to grow.
+    #[error("{0}")]
+    Protobuf(String),
+    /// The envelope of a protobuf body names a kind that the schema has not.
+    #[error("no kind {kind:?} is registered for version {api_version:?}")]
+    UnknownKind {
+        /// Such as `apps/v1`.
+        api_version: String,
+        /// Such as `Deployment`.
+        kind: String,
+    },
 }
 
 impl DecodeError {
+    fn protobuf(text: &str) -> DecodeError {
+        DecodeError::Protobuf(text.to_owned())
+    }
+
     /// The `message` of the Status to answer with, when an object of kind `expected` was asked for.
     ///
     /// `found` is the kind and version that the body names, as far as it could be read; `body` is quoted in part.
     pub fn message(&self, expected: &str, found: Option<(&str, &str)>, body: &[u8]) -> String {
         match (self, found) {
-            (DecodeError::Type(_), Some((kind, version))) => {
+            (DecodeError::Type(_) | DecodeError::Protobuf(_), Some((kind, version))) => {
                 format!("{kind} in version {version:?} cannot be handled as a {expected}: {self}")
             }
             _ => {
