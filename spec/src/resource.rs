@@ -73,6 +73,19 @@ pub trait Resource:
     /// Before an update through `target`: takes from `old` what this request may not change.
     fn prepare_update(&mut self, _old: &Self, _target: Target) {}
 
+    /// The seconds of grace a DELETE gives, from what the request asks for; kinds with `graceful_delete` only.
+    fn deletion_grace(&self, _requested: Option<i64>) -> i64 {
+        0
+    }
+
+    /// When a deletion begins that something holds: says so in the object itself, beside `deletionTimestamp`.
+    fn begin_deletion(&mut self) {}
+
+    /// Whether something besides `metadata.finalizers` holds an object whose deletion has begun.
+    fn holds_deletion(&self) -> bool {
+        false
+    }
+
     /// Whether `metadata.generation` moves with this change. Only asked of kinds that have a generation.
     fn generation_moves(&self, _old: &Self) -> bool {
         false
@@ -133,6 +146,12 @@ pub trait Object: Any + fmt::Debug + Send + Sync {
     fn prepare_create(&mut self);
     /// See [`Resource::prepare_update`].
     fn prepare_update(&mut self, old: &dyn Object, target: Target);
+    /// See [`Resource::deletion_grace`].
+    fn deletion_grace(&self, requested: Option<i64>) -> i64;
+    /// See [`Resource::begin_deletion`].
+    fn begin_deletion(&mut self);
+    /// See [`Resource::holds_deletion`].
+    fn holds_deletion(&self) -> bool;
     /// See [`Resource::generation_moves`].
     fn generation_moves(&self, old: &dyn Object) -> bool;
     /// See [`Resource::validate`].
@@ -220,6 +239,18 @@ impl<T: Resource> Object for Typed<T> {
 
     fn prepare_update(&mut self, old: &dyn Object, target: Target) {
         self.0.prepare_update(Self::same_kind(old), target);
+    }
+
+    fn deletion_grace(&self, requested: Option<i64>) -> i64 {
+        self.0.deletion_grace(requested)
+    }
+
+    fn begin_deletion(&mut self) {
+        self.0.begin_deletion();
+    }
+
+    fn holds_deletion(&self) -> bool {
+        self.0.holds_deletion()
     }
 
     fn generation_moves(&self, old: &dyn Object) -> bool {

@@ -66,6 +66,15 @@ impl Resource for Namespace {
         }
     }
 
+    fn begin_deletion(&mut self) {
+        self.status.get_or_insert_default().phase = Some("Terminating".to_owned());
+    }
+
+    fn holds_deletion(&self) -> bool {
+        let finalizers = self.spec.as_ref().and_then(|spec| spec.finalizers.as_deref());
+        finalizers.is_some_and(|own| !own.is_empty())
+    }
+
     fn validate_update(&self, old: &Self, target: Target, errors: &mut FieldErrors) {
         let phase = self.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
         let terminating = self.metadata.deletion_timestamp.is_some();
