@@ -1,5 +1,7 @@
 //! What a log entry may say: transactions, and the answer to each.
 
+pub(crate) mod codec;
+
 use bytes::Bytes;
 
 use crate::state::{KeyRange, Revision};
@@ -19,23 +21,11 @@ impl Txn {
         Self { compares: Vec::new(), ops }
     }
 
-    /// Bytes of keys and values in it: what it costs in memory and in the log, roughly.
+    /// What it takes in the log: keys, values, and a few bytes for each.
     pub fn size_bytes(&self) -> usize {
-        let compares = self.compares.iter().map(|compare| match compare {
-            Compare::Absent(key) | Compare::Present(key) | Compare::Modified(key, _) => key.len(),
-            Compare::RangeUnchanged(range, _) => range.start.len() + range.end.as_ref().map_or(0, Bytes::len),
-            Compare::Term(_) => 0,
-        });
-        let ops = self.ops.iter().map(|op| match op {
-            Op::Put(key, value) => key.len() + value.len(),
-            Op::Delete(key) => key.len(),
-        });
-        compares.chain(ops).map(|bytes| bytes + OVERHEAD_BYTES).sum()
+        codec::encoded_len(self)
     }
 }
-
-/// Framing of one compare or op in the log, at most.
-const OVERHEAD_BYTES: usize = 24;
 
 /// One condition of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]

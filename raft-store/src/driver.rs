@@ -1,96 +1,160 @@
-//! The one thread that changes the state.
+//! The thread that owns the member: it takes what waits, lets the member act, and waits for the disk.
+//!
+//! While it waits for a sync, new transactions gather in the inbox; they share the next one. Work on whole files is done
+//! by a second thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::history::Commit;
-use crate::machine::Machine;
-use crate::store::{Input, Leadership, MemberId, Proposal, Shared};
+use crate::disk::Disk;
+use crate::error::DriverError;
+use crate::log::Unsynced;
+use crate::member::{Member, TICK};
+use crate::shared::{Input, Shared};
+use crate::worker::Job;
 
-/// Owner of the state; must be run for writes to commit.
-pub struct Driver {
-    shared: Arc<Shared>,
-    machine: Machine,
-}
-
-/// Why a driver ended.
-#[derive(Debug, thiserror::Error)]
-pub enum DriverError {
-    /// Its thread could not be started, or broke an invariant.
-    #[error("the driver thread failed")]
-    Thread,
-}
-
-/// How often the driver looks at the clock when nothing happens.
+/// How often the driver looks at the clock when nothing happens, to forget old history.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// Jobs that wait; the member never has more than one of a kind.
+const JOBS_MAX: usize = 8;
+
+/// Owner of a member; must be run for writes to commit. Dropping it closes the store.
+pub struct Driver {
+    member: Member,
+    disk: Arc<dyn Disk>,
+    shared: CloseOnDrop,
+}
+
+/// However the driver ends, nobody must wait for it any longer.
+struct CloseOnDrop(Arc<Shared>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, machine: Machine) -> Self {
-        Self { shared, machine }
+    pub(crate) fn new(shared: Arc<Shared>, member: Member, disk: Arc<dyn Disk>) -> Self {
+        Self { member, disk, shared: CloseOnDrop(shared) }
     }
 
-    /// Runs until `shutdown`; flushes and closes. A disk error ends it with the error (writes then fail, reads go on).
+    /// Runs until `shutdown`; finishes what was handed in before, then closes. A disk error ends it with the error
+    /// (writes then fail, reads go on).
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DriverError> {
-        let shared = self.shared.clone();
+        let shared = self.shared.0.clone();
         let (ended, end) = oneshot::channel();
         let thread = std::thread::Builder::new().name("store-driver".to_owned());
-        thread.spawn(move || ended.send(self.drive())).map_err(|_| DriverError::Thread)?;
+        let started = thread.spawn(move || drop(ended.send(self.drive())));
+        started.map_err(|source| DriverError::Thread { source })?;
         tokio::pin!(end);
         tokio::select! {
             // Cancel-safe: a oneshot receiver keeps its place.
-            result = &mut end => return result.unwrap_or(Err(DriverError::Thread)),
+            result = &mut end => return result.unwrap_or(Err(DriverError::Panicked)),
+            // Cancel-safe: it only waits.
             () = shutdown.cancelled() => {}
         }
-        let _ = shared.inbox.push(Input::Shutdown);
-        end.await.unwrap_or(Err(DriverError::Thread))
+        // Closed already when the thread has just ended; then its result waits.
+        drop(shared.inbox.push(Input::Shutdown));
+        end.await.unwrap_or(Err(DriverError::Panicked))
     }
 
     fn drive(mut self) -> Result<(), DriverError> {
-        let started = std::time::Instant::now();
-        let leader = Leadership { term: 1, leader: Some(MemberId(1)), is_leader: true };
-        self.shared.leadership.send_replace(leader);
-        self.shared.sole_leader.store(true, Ordering::Release);
+        let worker = Worker::start(self.shared.0.clone(), self.disk.clone())?;
+        let result = self.serve(&worker);
+        self.member.close();
+        self.shared.0.close();
+        worker.stop();
+        if let Err(error) = &result {
+            tracing::error!(error = error as &dyn std::error::Error, "the store has stopped");
+        }
+        result
+    }
+
+    fn serve(&mut self, worker: &Worker) -> Result<(), DriverError> {
+        let shared = self.shared.0.clone();
+        let clock = Instant::now();
         let mut inputs = Vec::new();
-        loop {
-            self.shared.inbox.take(&mut inputs, IDLE);
-            let now = started.elapsed();
-            let mut batch = Vec::new();
-            let mut stop = false;
-            for input in inputs.drain(..) {
-                match input {
-                    Input::Propose(proposal) => batch.push(proposal),
-                    Input::Read(request) => drop(request.reply.send(Ok(()))),
-                    Input::Shutdown => stop = true,
-                }
+        let mut ticked = Duration::ZERO;
+        // The first round is for what the member has to do by itself.
+        let mut wait = Duration::ZERO;
+        while !self.member.is_stopping() || self.member.wants_more() {
+            shared.inbox.take(&mut inputs, wait);
+            let now = clock.elapsed();
+            if inputs.is_empty() {
+                shared.history.expire(now);
             }
-            self.apply(batch, now);
-            if stop {
-                self.shared.close();
-                return Ok(());
+            if self.member.needs_ticks() && now >= ticked + TICK {
+                ticked = now;
+                self.member.tick();
             }
+            let mut unsynced = self.member.step(inputs.drain(..), now)?;
+            while let Some(written) = unsynced {
+                sync(&shared, &written)?;
+                unsynced = self.member.synced(&written)?;
+            }
+            self.member.take_jobs().into_iter().for_each(|job| worker.give(job));
+            wait = self.wait(clock.elapsed());
+        }
+        Ok(())
+    }
+
+    fn wait(&self, now: Duration) -> Duration {
+        if self.member.wants_more() {
+            return Duration::ZERO;
+        }
+        let tick = if self.member.needs_ticks() { TICK } else { IDLE };
+        self.member.wake_at().map_or(tick, |at| tick.min(at.saturating_sub(now)))
+    }
+}
+
+fn sync(shared: &Shared, written: &Unsynced) -> Result<(), DriverError> {
+    let begun = Instant::now();
+    written.sync()?;
+    let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
+    shared.counters.sync_micros.fetch_add(micros, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The second thread.
+struct Worker {
+    jobs: SyncSender<Job>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    fn start(shared: Arc<Shared>, disk: Arc<dyn Disk>) -> Result<Self, DriverError> {
+        let (jobs, queue) = sync_channel(JOBS_MAX);
+        let thread = std::thread::Builder::new().name("store-files".to_owned());
+        let thread = thread.spawn(move || work(&queue, &shared, &*disk));
+        Ok(Self { jobs, thread: thread.map_err(|source| DriverError::Thread { source })? })
+    }
+
+    fn give(&self, job: Job) {
+        // Fails only when the worker has panicked; then the snapshot never comes, and the log grows until a restart.
+        if self.jobs.send(job).is_err() {
+            tracing::error!("the thread for files is gone");
         }
     }
 
-    fn apply(&mut self, batch: Vec<Proposal>, now: Duration) {
-        let mut commits = Vec::new();
-        let mut answers = Vec::new();
-        for proposal in batch {
-            let applied = self.machine.apply(proposal.txn, 1);
-            if !applied.events.is_empty() {
-                commits.push(Commit { revision: applied.response.revision, events: applied.events });
-            }
-            answers.push((proposal.reply, applied.response));
-        }
-        let state = self.machine.snapshot();
-        self.shared.state.store(Arc::new(state.clone()));
-        self.shared.applied.send_replace(state.revision);
-        self.shared.history.publish(commits, state, now);
-        for (reply, response) in answers {
-            let _ = reply.send(Ok(response));
-        }
+    /// Waits for the job at hand.
+    fn stop(self) {
+        drop(self.jobs);
+        drop(self.thread.join());
+    }
+}
+
+fn work(queue: &Receiver<Job>, shared: &Shared, disk: &dyn Disk) {
+    for job in queue {
+        // Refused when the store is closed; then nobody needs the outcome.
+        drop(shared.inbox.push(Input::Done(job.run(disk))));
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::machine::Applied;
 use crate::state::{KeyRange, Revision, Snapshot};
 use crate::watch::{Event, WatchEnd};
 use topics::{TopicId, Topics};
@@ -44,8 +45,30 @@ pub(crate) struct Commit {
     pub(crate) events: Vec<Arc<Event>>,
 }
 
+impl Commit {
+    /// What a transaction changed, if anything.
+    pub(crate) fn of(applied: Applied) -> Option<Self> {
+        let Applied { response, events } = applied;
+        (!events.is_empty()).then_some(Self { revision: response.revision, events })
+    }
+}
+
 pub(crate) struct History {
     inner: Mutex<Inner>,
+}
+
+/// Watchers to be woken, and what the history has forgotten: it is freed with this, outside the lock, because these
+/// may be the last owners of many values.
+#[must_use]
+pub(crate) struct Wake {
+    touched: Vec<Arc<Notify>>,
+    _forgotten: (Snapshot, Vec<Kept>),
+}
+
+impl Wake {
+    pub(crate) fn notify(self) {
+        self.touched.iter().for_each(|changed| changed.notify_waiters());
+    }
 }
 
 /// A watcher's place: everything up to `position` was handed out.
@@ -124,9 +147,9 @@ impl History {
         Self { inner: Mutex::new(inner) }
     }
 
-    /// Adds the commits that lead to the state `base`, and wakes the watchers they concern. `now` is the time since
-    /// some fixed moment.
-    pub(crate) fn publish(&self, commits: Vec<Commit>, base: Snapshot, now: Duration) {
+    /// Adds the commits that lead to the state `base`; the watchers they concern are woken by what it returns. `now` is
+    /// the time since some fixed moment.
+    pub(crate) fn publish(&self, commits: Vec<Commit>, base: Snapshot, now: Duration) -> Wake {
         let mut touched = Vec::new();
         let mut inner = self.lock();
         for commit in commits {
@@ -136,11 +159,7 @@ impl History {
         let old_base = std::mem::replace(&mut inner.base, base);
         let forgotten = inner.trim(now);
         drop(inner);
-        for changed in touched {
-            changed.notify_waiters();
-        }
-        // Freed outside the lock: these may be the last owners of many values.
-        drop((old_base, forgotten));
+        Wake { touched, _forgotten: (old_base, forgotten) }
     }
 
     /// Forgets what is older than the window; `publish` does it too, this is for quiet times.

@@ -2,22 +2,50 @@
 //!
 //! Keys and values are bytes; this crate knows nothing of Kubernetes. Every committed transaction that changes
 //! something gets the next [`Revision`]. State lives in memory in a persistent ordered map, so a [`Snapshot`]
-//! costs a pointer.
+//! costs a pointer; durability is a Raft log on disk with one `fdatasync` per batch.
 //!
 //! Callers hold a [`Store`]; the [`Driver`] it was opened with must be running for writes to commit.
+//!
+//! How a write goes: [`Store::propose`] puts the transaction into the inbox; the driver's thread takes all that wait,
+//! puts them into one Raft entry, writes it to the log and syncs; when a quorum has it, the state machine applies
+//! it, the new state becomes visible, the answers go out and the watchers of those keys are woken.
+//!
+//! | module | what |
+//! |---|---|
+//! | `store`, `watch`, `command`, `state` | what users see |
+//! | `machine` | `apply`: pure, deterministic |
+//! | `history` | the shared recent changes behind watches and past states |
+//! | `member` | Raft without threads or clock: what came in → what to sync, apply, send |
+//! | `driver`, `worker`, `inbox` | the threads around it |
+//! | `log`, `snapshot_file`, `open` | files: format, recovery |
+//! | `disk` | the file operations, behind a trait |
 
 pub mod command;
+mod config;
+pub mod disk;
+mod driver;
+mod error;
+mod history;
+mod inbox;
+mod log;
+mod machine;
+mod member;
+mod membership;
+mod open;
+mod raft_logger;
+mod shared;
+mod snapshot_file;
 pub mod state;
 pub mod store;
 pub mod watch;
-
-mod driver;
-mod history;
-mod inbox;
-mod machine;
+mod wire;
+mod worker;
 
 pub use command::{Compare, Op, Txn, TxnResponse};
-pub use driver::{Driver, DriverError};
+pub use config::Config;
+pub use driver::Driver;
+pub use error::{DriverError, OpenError, ProposeError, ReadError};
+pub use membership::{ClusterId, Leadership, MemberId};
 pub use state::{Entry, KeyRange, Revision, Snapshot};
-pub use store::{Config, Leadership, MemberId, OpenError, ProposeError, ReadError, Status, Store};
+pub use store::{Status, Store};
 pub use watch::{Event, EventKind, Watch, WatchEnd};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::history::{Cursor, Read};
+use crate::shared::Shared;
 use crate::state::{Entry, Revision};
-use crate::store::Shared;
 
 /// What happened to the key of an [`Event`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,43 +1,16 @@
-//! The handle as its users see it.
+//! Reads, writes and watches through the handle.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use isopod_raft_store::{
-    Compare, Config, KeyRange, Op, ProposeError, ReadError, Revision, Store, Txn, WatchEnd,
-};
-use tokio_util::sync::CancellationToken;
+use isopod_raft_store::{Compare, KeyRange, Op, ProposeError, ReadError, Revision, Txn, WatchEnd};
 
-fn put(key: &str, value: &str) -> Op {
-    Op::Put(Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
-}
-
-/// An open store with its driver; `close` waits until everything is flushed.
-struct Running {
-    store: Store,
-    shutdown: CancellationToken,
-    driver: tokio::task::JoinHandle<()>,
-}
-
-impl Running {
-    async fn open(dir: &tempfile::TempDir) -> Self {
-        let (store, driver) = Store::open(Config::new(dir.path())).await.expect("the folder is ours");
-        let shutdown = CancellationToken::new();
-        let token = shutdown.clone();
-        let driver = tokio::spawn(async move { driver.run(token).await.expect("nothing fails here") });
-        Self { store, shutdown, driver }
-    }
-
-    async fn close(self) {
-        self.shutdown.cancel();
-        self.driver.await.expect("the driver does not panic");
-    }
-}
+use crate::running::{Running, put};
 
 #[tokio::test]
 async fn a_write_is_seen_by_reads_and_watches_at_its_revision() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let running = Running::open(&dir).await;
+    let running = Running::open(dir.path()).await;
     let store = &running.store;
     let mut watch = store.watch(KeyRange::prefix("/a/"), Revision::FIRST).expect("nothing is compacted");
     let first = store.propose(Txn::of(vec![put("/b/x", "0")])).await.expect("it commits");
@@ -56,7 +29,7 @@ async fn a_write_is_seen_by_reads_and_watches_at_its_revision() {
 #[tokio::test]
 async fn a_failed_compare_is_an_answer_and_not_an_error() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let running = Running::open(&dir).await;
+    let running = Running::open(dir.path()).await;
     let create = Txn { compares: vec![Compare::Absent(Bytes::from_static(b"a"))], ops: vec![put("a", "1")] };
     let first = running.store.propose(create.clone()).await.expect("it commits");
     let again = running.store.propose(create).await.expect("it commits");
@@ -68,7 +41,7 @@ async fn a_failed_compare_is_an_answer_and_not_an_error() {
 #[tokio::test]
 async fn a_transaction_that_is_too_large_or_changes_a_key_twice_is_refused() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let running = Running::open(&dir).await;
+    let running = Running::open(dir.path()).await;
     let large = Txn::of(vec![Op::Put(Bytes::from_static(b"a"), Bytes::from(vec![0; 9 << 20]))]);
     let refused = running.store.propose(large).await.expect_err("over the limit");
     assert!(matches!(refused, ProposeError::TooLarge { max, .. } if max == 8 << 20), "{refused:?}");
@@ -81,7 +54,7 @@ async fn a_transaction_that_is_too_large_or_changes_a_key_twice_is_refused() {
 #[tokio::test]
 async fn waiting_for_a_revision_ends_when_it_is_applied_or_time_is_up() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let running = Running::open(&dir).await;
+    let running = Running::open(dir.path()).await;
     let store = running.store.clone();
     let wait = tokio::spawn(async move { store.wait_applied(Revision(2), Duration::from_secs(60)).await });
     running.store.propose(Txn::of(vec![put("a", "1")])).await.expect("it commits");
@@ -97,7 +70,7 @@ async fn waiting_for_a_revision_ends_when_it_is_applied_or_time_is_up() {
 #[tokio::test]
 async fn a_closed_store_still_reads_and_refuses_the_rest() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let running = Running::open(&dir).await;
+    let running = Running::open(dir.path()).await;
     let store = running.store.clone();
     store.propose(Txn::of(vec![put("a", "1")])).await.expect("it commits");
     let mut watch = store.watch(KeyRange::all(), Revision::FIRST).expect("nothing is compacted");

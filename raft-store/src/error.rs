@@ -1,0 +1,157 @@
+//! What can go wrong, by what the caller can do about it.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::disk::DiskError;
+use crate::membership::MemberId;
+use crate::state::Revision;
+
+/// Why a store could not be opened. Nothing was changed or lost.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has the folder open.
+    #[error("the data folder {} is in use by another process", dir.display())]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A file is not as it was written: bytes were changed or lost after they had been on the disk. Nothing was started
+    /// and nothing removed; put the file back, or the whole folder from a backup.
+    #[error("{} is damaged at offset {offset}: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it the first damage was found, in bytes.
+        offset: u64,
+        /// What is wrong there.
+        reason: &'static str,
+    },
+    /// A file was written by a later release.
+    #[error("{} has format {found}, this release knows formats up to {supported}", path.display())]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The greatest known format.
+        supported: u32,
+    },
+    /// The folder belongs to another member.
+    #[error("the data folder {} belongs to member {found}, not to member {wanted}", dir.display())]
+    OtherMember {
+        /// The folder.
+        dir: PathBuf,
+        /// Whose it is.
+        found: MemberId,
+        /// Who asked.
+        wanted: MemberId,
+    },
+    /// The Raft library refused what it was given.
+    #[error("the raft library refused the configuration")]
+    Raft {
+        /// What it says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The operating system refused something.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// Why a transaction was not acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// It is too large; it did not happen.
+    #[error("the transaction has {bytes} bytes, more than the limit of {max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Two of its ops change one key; it did not happen.
+    #[error("the transaction changes the key {} twice", String::from_utf8_lossy(key))]
+    DuplicateKey {
+        /// The key.
+        key: Bytes,
+    },
+    /// The disk has no room for the log; it did not happen. Writes resume by themselves when there is space.
+    #[error("the disk of {} is full: writes are refused until there is space, reads go on", dir.display())]
+    DiskFull {
+        /// The folder of the store.
+        dir: PathBuf,
+    },
+    /// This member does not lead; it did not happen.
+    #[error("this member is not the leader")]
+    NotLeader {
+        /// Who does, when known.
+        leader: Option<MemberId>,
+    },
+    /// Another leader took over before the write was committed; it did not happen.
+    #[error("leadership was lost before the write was committed")]
+    Superseded,
+    /// The store is closed; it did not happen.
+    #[error("the store is closed")]
+    Closed,
+    /// The store was closed while the write was under way: it may or may not have happened.
+    #[error("the store was closed before the write was acknowledged: it may or may not have happened")]
+    Unknown,
+}
+
+/// Why a read was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The history of that time is gone.
+    #[error("revision {revision} is compacted; the oldest available is {oldest}")]
+    Compacted {
+        /// What was asked for.
+        revision: Revision,
+        /// The oldest revision of which there is a state.
+        oldest: Revision,
+    },
+    /// The revision is not reached yet.
+    #[error("revision {revision} lies in the future; the latest is {latest}")]
+    Future {
+        /// What was asked for.
+        revision: Revision,
+        /// What this member has applied.
+        latest: Revision,
+    },
+    /// There is no leader that could confirm the read.
+    #[error("there is no leader")]
+    NoLeader,
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a driver ended. Reads of what was applied before go on; writes are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The disk failed. What was not acknowledged may or may not be on it; the store must be opened anew, which reads it
+    /// all again.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A committed entry is not something that this release can apply.
+    #[error("entry {index} of the log cannot be applied by this release")]
+    UnknownEntry {
+        /// Its Raft index.
+        index: u64,
+    },
+    /// The Raft library refused what it never should.
+    #[error("the raft library failed")]
+    Raft {
+        /// What it says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The driver's thread could not be started.
+    #[error("cannot start the thread of the store")]
+    Thread {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The driver's thread ended in a panic: an invariant is broken.
+    #[error("the thread of the store panicked")]
+    Panicked,
+}

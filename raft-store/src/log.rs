@@ -1,0 +1,369 @@
+//! The Raft log on disk: append-only segments of checksummed frames, one sync per batch.
+//!
+//! Invariants: `base.index + slots.len()` is the index of the last entry; the last segment takes the writes and
+//! is the only one whose end may be unsynced; `durable <= written` frames, and nothing is acknowledged that is not
+//! `durable`; segments are removed from the front only, and only when a snapshot covers them.
+
+mod cache;
+pub(crate) mod frame;
+mod recovery;
+pub(crate) mod segment;
+mod storage;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use raft::eraftpb::{ConfState, Entry, HardState};
+
+use crate::disk::{Disk, DiskError, DiskFile};
+use crate::membership::MemberId;
+use cache::Cache;
+use frame::Position;
+use segment::{Header, Segment};
+
+pub(crate) use recovery::recover;
+
+/// Entries are put into one frame up to this size. A crash can tear only what one sync covers, so a larger frame
+/// would save nothing, and this one is read back whole for a single entry of it.
+const FRAME_BYTES: usize = 4 << 20;
+
+/// What a frame can have beside entries: header, base, hard state, trailer, padding.
+const FRAME_OVERHEAD_BYTES: usize = 96;
+
+/// The file that the next segment is made in ahead of its use, and the one it is made in when that comes too late.
+pub(crate) const SPARE_FILE: &str = "log-spare.tmp";
+const LATE_FILE: &str = "log-late.tmp";
+
+/// Names of files that are of no use after a crash.
+pub(crate) const UNFINISHED_FILES: [&str; 2] = [SPARE_FILE, LATE_FILE];
+
+/// How the log is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) member: MemberId,
+    pub(crate) segment_bytes: u64,
+    pub(crate) cache_bytes: usize,
+}
+
+pub(crate) struct Log {
+    disk: Arc<dyn Disk>,
+    options: Options,
+    segments: VecDeque<Segment>,
+    /// Where the next frame goes in the last segment.
+    offset: u64,
+    /// Number of the last frame written, and of the last known to be on the disk.
+    written: u64,
+    durable: u64,
+    /// The entry before the first.
+    base: Position,
+    slots: VecDeque<Slot>,
+    cache: Cache,
+    hard_state: HardState,
+    /// The hard state as it was last written; a new commit index alone waits for the next frame.
+    written_hard_state: HardState,
+    conf_state: ConfState,
+    /// The file of the next segment, and its name until then.
+    spare: Option<(&'static str, Arc<dyn DiskFile>)>,
+    bytes_written: u64,
+    /// Reused for every frame.
+    buffer: Vec<u8>,
+}
+
+/// Where an entry is.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    term: u64,
+    /// `first_sequence` of its segment.
+    segment: u64,
+    /// Of its frame.
+    offset: u32,
+    length: u32,
+}
+
+/// What has to be synced before the frames up to `sequence` count as written. May be carried out on another thread.
+pub(crate) struct Unsynced {
+    pub(crate) sequence: u64,
+    file: Arc<dyn DiskFile>,
+}
+
+impl Unsynced {
+    /// Blocks until the disk has it. An error is final: the store must stop.
+    pub(crate) fn sync(&self) -> Result<(), DiskError> {
+        self.file.sync()
+    }
+}
+
+/// Sizes for metrics.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    pub(crate) segments: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Log {
+    /// Begins an empty log after `base`, in a folder that has none.
+    pub(crate) fn create(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        base: Position,
+        conf_state: ConfState,
+    ) -> Result<Self, DiskError> {
+        let hard_state = HardState { term: base.term, commit: base.index, ..HardState::default() };
+        let mut log = Self::empty(disk, options, base, conf_state);
+        log.hard_state = hard_state;
+        log.begin_segment()?;
+        Ok(log)
+    }
+
+    fn empty(disk: Arc<dyn Disk>, options: Options, base: Position, conf_state: ConfState) -> Self {
+        Self {
+            disk,
+            options,
+            segments: VecDeque::new(),
+            offset: 0,
+            written: 0,
+            durable: 0,
+            base,
+            slots: VecDeque::new(),
+            cache: Cache::new(options.cache_bytes),
+            hard_state: HardState::default(),
+            written_hard_state: HardState::default(),
+            conf_state,
+            spare: None,
+            bytes_written: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    pub(crate) fn last(&self) -> Position {
+        let index = self.base.index + self.slots.len() as u64;
+        Position { index, term: self.slots.back().map_or(self.base.term, |slot| slot.term) }
+    }
+
+    pub(crate) fn hard_state(&self) -> &HardState {
+        &self.hard_state
+    }
+
+    pub(crate) fn sizes(&self) -> Sizes {
+        let full = self.segments.iter().rev().skip(1).map(|segment| segment.size_bytes);
+        Sizes { segments: self.segments.len(), bytes: full.sum::<u64>() + self.offset }
+    }
+
+    /// Raises the commit index of the hard state; for the only voter, whose own disk is the quorum.
+    pub(crate) fn commit_all(&mut self) {
+        self.hard_state.commit = self.last().index;
+    }
+
+    /// Whether `bytes` of entries can be appended without asking the disk for more space.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        let frames = bytes / FRAME_BYTES + 2;
+        self.spare.is_some() || self.room() >= (bytes + frames * FRAME_OVERHEAD_BYTES) as u64
+    }
+
+    /// Makes the file of the next segment now: the one that was to be made ahead came too late.
+    pub(crate) fn make_room(&mut self) -> Result<(), DiskError> {
+        let file = self.create_segment_file(LATE_FILE)?;
+        self.spare = Some((LATE_FILE, file));
+        Ok(())
+    }
+
+    /// Whether a file for the next segment should be made ahead.
+    pub(crate) fn wants_spare(&self) -> bool {
+        self.spare.is_none()
+    }
+
+    /// Takes a file that was filled with zeros under [`SPARE_FILE`].
+    pub(crate) fn set_spare(&mut self, file: Arc<dyn DiskFile>) {
+        self.spare = Some((SPARE_FILE, file));
+    }
+
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.options.segment_bytes
+    }
+
+    /// Bytes of frames that were ever written, from some beginning.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.bytes_written
+    }
+
+    /// Writes entries, and the hard state when it is given and matters, without waiting for the disk. When it fails for
+    /// lack of space it may be called again with the same arguments.
+    pub(crate) fn append(
+        &mut self,
+        entries: &[Entry],
+        hard_state: Option<&HardState>,
+    ) -> Result<(), DiskError> {
+        if let Some(hard_state) = hard_state {
+            self.hard_state = hard_state.clone();
+        }
+        let state_matters = self.hard_state.term != self.written_hard_state.term
+            || self.hard_state.vote != self.written_hard_state.vote;
+        if entries.is_empty() && state_matters {
+            self.write_frame(&[])?;
+        }
+        let mut rest = entries;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(fitting(rest));
+            self.write_frame(now)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// What is written and not known to be on the disk.
+    pub(crate) fn unsynced(&self) -> Option<Unsynced> {
+        let file = &self.segments.back().expect("a log has a segment").file;
+        (self.written > self.durable).then(|| Unsynced { sequence: self.written, file: file.clone() })
+    }
+
+    /// The frames up to `sequence` are on the disk.
+    pub(crate) fn synced(&mut self, sequence: u64) {
+        assert!(sequence <= self.written, "synced what was not written");
+        self.durable = self.durable.max(sequence);
+    }
+
+    /// Forgets segments whose entries a durable snapshot up to `index` holds; returns their files, to be removed in this
+    /// order, so that what is left always has no gap.
+    pub(crate) fn cut(&mut self, index: u64) -> Vec<String> {
+        let mut names = Vec::new();
+        while self.segments.len() > 1 && self.segments[0].last_index <= index {
+            names.extend(self.segments.pop_front().map(|segment| segment.name));
+            let first = self.segments[0].first_sequence;
+            while self.slots.front().is_some_and(|slot| slot.segment < first) {
+                let slot = self.slots.pop_front().expect("checked to be there");
+                self.base = Position { index: self.base.index + 1, term: slot.term };
+            }
+        }
+        names
+    }
+
+    /// The file that an entry is in.
+    pub(crate) fn segment_of(&self, index: u64) -> String {
+        self.segment(self.slots[(index - self.base.index - 1) as usize].segment).name.clone()
+    }
+
+    /// Where in it the frame of the entry begins.
+    pub(crate) fn offset_of(&self, index: u64) -> u64 {
+        self.slots[(index - self.base.index - 1) as usize].offset.into()
+    }
+
+    fn segment(&self, first_sequence: u64) -> &Segment {
+        let at = self.segments.partition_point(|segment| segment.first_sequence <= first_sequence);
+        &self.segments[at - 1]
+    }
+
+    fn write_frame(&mut self, entries: &[Entry]) -> Result<(), DiskError> {
+        let bytes: usize = entries.iter().map(frame::entry_len).sum();
+        if self.room() < (bytes + FRAME_OVERHEAD_BYTES) as u64 {
+            self.begin_segment()?;
+        }
+        let mut buffer = self.begin_frame();
+        if self.hard_state != self.written_hard_state {
+            frame::put_hard_state(&mut buffer, &self.hard_state);
+        }
+        entries.iter().for_each(|entry| frame::put_entry(&mut buffer, entry));
+        let (offset, length) = self.write(buffer)?;
+        entries.iter().for_each(|entry| self.note(entry, offset, length));
+        Ok(())
+    }
+
+    /// Makes a new segment the last one. It gets its name when its first frame, which repeats what is only in the
+    /// segments before, is on the disk.
+    fn begin_segment(&mut self) -> Result<(), DiskError> {
+        // Whatever is in the segments before the last one is on the disk: recovery relies on it.
+        self.sync_now()?;
+        let (made_as, file) = match self.spare.take() {
+            Some(spare) => spare,
+            None => (LATE_FILE, self.create_segment_file(LATE_FILE)?),
+        };
+        let (first_sequence, last) = (self.written + 1, self.last());
+        let size_bytes = self.options.segment_bytes;
+        let header = Header { member: self.options.member, first_sequence, segment_bytes: size_bytes };
+        let mut buffer = self.begin_frame();
+        frame::put_base(&mut buffer, last);
+        frame::put_hard_state(&mut buffer, &self.hard_state);
+        frame::finish(&mut buffer);
+        file.write_at(0, &header.encode())?;
+        file.write_at(segment::HEADER_BYTES as u64, &buffer)?;
+        file.sync()?;
+        let name = segment::name_of(first_sequence);
+        self.disk.rename(made_as, &name)?;
+        self.disk.sync_dir()?;
+        self.segments.push_back(Segment { name, file, first_sequence, size_bytes, last_index: last.index });
+        self.offset = (segment::HEADER_BYTES + buffer.len()) as u64;
+        self.written = first_sequence;
+        self.durable = first_sequence;
+        self.written_hard_state = self.hard_state.clone();
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    fn begin_frame(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        frame::begin(&mut buffer, self.written + 1, self.durable);
+        buffer
+    }
+
+    /// Writes the frame that `buffer` holds; returns where it is.
+    fn write(&mut self, mut buffer: Vec<u8>) -> Result<(u32, u32), DiskError> {
+        frame::finish(&mut buffer);
+        let end = self.offset + buffer.len() as u64;
+        let active = self.segments.back().expect("a log has a segment");
+        assert!(end <= active.size_bytes, "a frame outgrew its segment");
+        active.file.write_at(self.offset, &buffer)?;
+        let place = (self.offset, buffer.len());
+        self.offset = end;
+        self.bytes_written += place.1 as u64;
+        self.written += 1;
+        self.written_hard_state = self.hard_state.clone();
+        // Not kept when one large frame made it large.
+        buffer.shrink_to(FRAME_BYTES / 4);
+        self.buffer = buffer;
+        let small = "a segment is smaller than 4 GiB";
+        Ok((u32::try_from(place.0).expect(small), u32::try_from(place.1).expect(small)))
+    }
+
+    /// Notes where an entry was written; entries of the same and of greater index are replaced.
+    fn note(&mut self, entry: &Entry, offset: u32, length: u32) {
+        let next = self.last().index + 1;
+        assert!(entry.index > self.base.index && entry.index <= next, "a gap before entry {}", entry.index);
+        self.slots.truncate((entry.index - self.base.index - 1) as usize);
+        let segment = self.segments.back_mut().expect("a log has a segment");
+        segment.last_index = segment.last_index.max(entry.index);
+        self.slots.push_back(Slot { term: entry.term, segment: segment.first_sequence, offset, length });
+        self.cache.push(entry.clone());
+    }
+
+    /// Bytes left in the last segment.
+    fn room(&self) -> u64 {
+        self.segments.back().map_or(0, |active| active.size_bytes - self.offset)
+    }
+
+    fn sync_now(&mut self) -> Result<(), DiskError> {
+        if self.written > self.durable
+            && let Some(last) = self.segments.back()
+        {
+            last.file.sync()?;
+            self.durable = self.written;
+        }
+        Ok(())
+    }
+
+    fn create_segment_file(&self, name: &str) -> Result<Arc<dyn DiskFile>, DiskError> {
+        segment::create_zeroed(&*self.disk, name, self.options.segment_bytes)
+    }
+}
+
+/// How many of the entries go into one frame: at least one.
+fn fitting(entries: &[Entry]) -> usize {
+    let mut bytes = 0;
+    let count = entries.iter().take_while(|entry| {
+        bytes += frame::entry_len(entry);
+        bytes <= FRAME_BYTES
+    });
+    count.count().max(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,431 @@
+//! One participant in Raft, without threads and without a clock: it is told what came in and what time it is, and
+//! says what must be synced and done. The driver's thread runs it; so can a simulation.
+//!
+//! Invariants: `snapshot <= applied <= committed <= durable` (as indexes); a proposal is answered only when the
+//! entry that carries it was applied, and an entry is applied only when it is durable on a quorum.
+
+mod apply;
+mod proposals;
+mod reads;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use raft::eraftpb::{ConfState, Message};
+use raft::{RawNode, Ready, StateRole};
+
+use crate::config::Config;
+use crate::disk::DiskError;
+use crate::error::{DriverError, ProposeError, ReadError};
+use crate::log::frame::Position;
+use crate::log::{Log, Unsynced};
+use crate::machine::Machine;
+use crate::membership::{ClusterId, Leadership, MemberId};
+use crate::raft_logger;
+use crate::shared::{Input, Shared};
+use crate::snapshot_file::Meta;
+use crate::worker::{Job, Outcome};
+use proposals::Proposals;
+use reads::Reads;
+
+/// Raft's clock: an election begins after ten to twenty of these without a leader, a heartbeat is sent every two.
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+const ELECTION_TICKS: usize = 10;
+const HEARTBEAT_TICKS: usize = 2;
+
+/// Size of one message with entries, about; larger ones would delay heartbeats behind them.
+const MESSAGE_BYTES: u64 = 1 << 20;
+
+/// Messages under way to a member that has not answered.
+const INFLIGHT_MESSAGES: usize = 256;
+
+/// Committed entries handed out at a time.
+const APPLY_BYTES: u64 = 16 << 20;
+
+/// How long a full disk is left alone before it is asked for space again.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// What [`crate::open`] found in the folder.
+pub(crate) struct Parts {
+    pub(crate) machine: Machine,
+    pub(crate) log: Log,
+    /// Of the newest snapshot.
+    pub(crate) meta: Meta,
+    pub(crate) applied: Position,
+}
+
+pub(crate) struct Member {
+    node: RawNode<Log>,
+    machine: Machine,
+    shared: Arc<Shared>,
+    cluster: ClusterId,
+    conf_state: ConfState,
+    applied: Position,
+    proposals: Proposals,
+    reads: Reads,
+    snapshots: Snapshots,
+    jobs: Vec<Job>,
+    /// A job makes the next segment.
+    preparing: bool,
+    /// Jobs that lacked space are tried again at this time.
+    jobs_at: Duration,
+    /// The disk was full; it is asked again at this time.
+    full_until: Option<Duration>,
+    /// What Raft wants written, while there is no space for it.
+    unwritten: Option<Ready>,
+    /// Written and not known to be durable, in the order of the log.
+    unsynced: VecDeque<Written>,
+    stopping: bool,
+    now: Duration,
+}
+
+/// A ready of which everything is written.
+struct Written {
+    /// Of the last frame.
+    sequence: u64,
+    number: u64,
+    /// To be sent when it is durable.
+    messages: Vec<Message>,
+}
+
+/// When the next snapshot is due.
+struct Snapshots {
+    /// Index of the newest on disk.
+    index: u64,
+    after_bytes: u64,
+    /// Where the log was, in bytes ever written, when the last one was begun.
+    begun_at: u64,
+    running: bool,
+}
+
+impl Member {
+    pub(crate) fn new(config: &Config, shared: Arc<Shared>, parts: Parts) -> Result<Self, raft::Error> {
+        let Parts { machine, log, meta, applied } = parts;
+        let options = raft::Config {
+            id: config.member.0,
+            election_tick: ELECTION_TICKS,
+            heartbeat_tick: HEARTBEAT_TICKS,
+            applied: applied.index,
+            max_size_per_msg: MESSAGE_BYTES,
+            max_inflight_msgs: INFLIGHT_MESSAGES,
+            max_committed_size_per_ready: APPLY_BYTES,
+            check_quorum: true,
+            pre_vote: true,
+            ..raft::Config::default()
+        };
+        let node = RawNode::new(&options, log, &raft_logger::logger())?;
+        let snapshots = Snapshots {
+            index: meta.position.index,
+            after_bytes: config.snapshot_after_bytes,
+            begun_at: 0,
+            running: false,
+        };
+        let member = Self {
+            node,
+            machine,
+            shared,
+            cluster: meta.cluster,
+            conf_state: meta.conf_state,
+            applied,
+            proposals: Proposals::default(),
+            reads: Reads::new(rand::random()),
+            snapshots,
+            jobs: Vec::new(),
+            preparing: false,
+            jobs_at: Duration::ZERO,
+            full_until: None,
+            unwritten: None,
+            unsynced: VecDeque::new(),
+            stopping: false,
+            now: Duration::ZERO,
+        };
+        member.count();
+        Ok(member)
+    }
+
+    /// Takes in what came, at time `now` (since a fixed moment). Returns what must be synced before the rest of it can go
+    /// on; the caller syncs it and calls [`synced`](Self::synced).
+    pub(crate) fn step(
+        &mut self,
+        inputs: impl Iterator<Item = Input>,
+        now: Duration,
+    ) -> Result<Option<Unsynced>, DriverError> {
+        self.now = now;
+        for input in inputs {
+            match input {
+                Input::Propose(proposal) => self.proposals.accept(proposal, now),
+                Input::Read(request) if self.is_sole_voter() => request.answer(Ok(())),
+                Input::Read(request) => self.reads.accept(request, now),
+                Input::Done(outcome) => self.job_done(outcome)?,
+                Input::Shutdown => self.stopping = true,
+            }
+        }
+        if self.unwritten.is_none() {
+            if self.is_sole_voter() && self.node.raft.state != StateRole::Leader {
+                self.campaign()?;
+            }
+            self.propose()?;
+            self.ask_for_reads();
+        }
+        self.advance()
+    }
+
+    /// Raft's clock has moved one [`TICK`]. Not needed while there is nobody to talk to.
+    pub(crate) fn tick(&mut self) {
+        // Raft must not be touched while it waits for something to be written.
+        if self.unwritten.is_none() {
+            self.node.tick();
+        }
+    }
+
+    /// What an earlier call wanted synced is on the disk.
+    pub(crate) fn synced(&mut self, unsynced: &Unsynced) -> Result<Option<Unsynced>, DriverError> {
+        self.node.mut_store().synced(unsynced.sequence);
+        while self.unsynced.front().is_some_and(|written| written.sequence <= unsynced.sequence) {
+            let written = self.unsynced.pop_front().expect("checked to be there");
+            self.node.on_persist_ready(written.number);
+            self.send(written.messages);
+        }
+        self.advance()
+    }
+
+    /// Work for another thread.
+    pub(crate) fn take_jobs(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.jobs)
+    }
+
+    /// Whether it was asked to stop; everything that could be finished is.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    pub(crate) fn needs_ticks(&self) -> bool {
+        !self.is_sole_voter()
+    }
+
+    /// Whether there is more to do at once.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.node.raft.state == StateRole::Leader && self.proposals.are_waiting() && self.full_until.is_none()
+    }
+
+    /// When it wants to be called though nothing came in.
+    pub(crate) fn wake_at(&self) -> Option<Duration> {
+        self.full_until
+    }
+
+    /// Refuses what was not proposed yet. What was, stays without an answer: it may be in the log.
+    pub(crate) fn close(&mut self) {
+        self.proposals.refuse(|| ProposeError::Closed);
+        self.reads.refuse(&ReadError::Closed);
+    }
+
+    fn is_sole_voter(&self) -> bool {
+        let ConfState { voters, voters_outgoing, .. } = &self.conf_state;
+        voters[..] == [self.node.raft.id] && voters_outgoing.is_empty()
+    }
+
+    /// The only voter need not wait for the clock.
+    fn campaign(&mut self) -> Result<(), DriverError> {
+        if self.has_room(0)? {
+            self.node.campaign().map_err(raft_failed)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what Raft wants, in the order it asks for (the comments of `raft::RawNode`): messages of a leader go
+    /// out before the disk has the entries (Raft thesis §10.2.1), those of a follower after; entries are written and then
+    /// synced by the caller; committed entries are applied.
+    fn advance(&mut self) -> Result<Option<Unsynced>, DriverError> {
+        while let Some(ready) = self.next_ready() {
+            if let Err(error) = self.node.mut_store().append(ready.entries(), ready.hs()) {
+                // Raft has the entries already, so there is no way back: they wait for space. Where blocks are allocated
+                // ahead it does not come to this, because `has_room` was asked.
+                self.unwritten = Some(ready);
+                self.note_full(error)?;
+                break;
+            }
+            self.finish(ready)?;
+        }
+        self.reads.answer(self.applied.index);
+        self.observe_leadership();
+        self.plan_jobs();
+        self.count();
+        Ok(self.node.store().unsynced())
+    }
+
+    fn next_ready(&mut self) -> Option<Ready> {
+        if self.unwritten.is_some() {
+            let again = self.full_until.is_none_or(|until| self.now >= until);
+            return self.unwritten.take_if(|_| again);
+        }
+        self.node.has_ready().then(|| {
+            let mut ready = self.node.ready();
+            self.send(ready.take_messages());
+            ready
+        })
+    }
+
+    /// The rest of a ready whose entries are written.
+    fn finish(&mut self, mut ready: Ready) -> Result<(), DriverError> {
+        let messages = ready.take_persisted_messages();
+        let committed = ready.take_committed_entries();
+        for state in ready.take_read_states() {
+            self.reads.confirm(&state.request_ctx, state.index);
+        }
+        let number = ready.number();
+        self.node.advance_append_async(ready);
+        match self.node.store().unsynced() {
+            Some(Unsynced { sequence, .. }) => {
+                self.unsynced.push_back(Written { sequence, number, messages });
+            }
+            None => {
+                self.node.on_persist_ready(number);
+                self.send(messages);
+            }
+        }
+        self.apply(committed)
+    }
+
+    fn send(&self, messages: Vec<Message>) {
+        for message in messages {
+            tracing::debug!(to = message.to, "no way to other members yet; message dropped");
+        }
+    }
+
+    /// Asks for linearizable reads that wait, when there is somebody to ask.
+    fn ask_for_reads(&mut self) {
+        if self.node.raft.leader_id != raft::INVALID_ID
+            && let Some(context) = self.reads.ask(self.now)
+        {
+            self.node.read_index(context);
+        }
+        self.reads.refuse_old(self.now);
+    }
+
+    fn observe_leadership(&mut self) {
+        let raft = &self.node.raft;
+        let leader = (raft.leader_id != raft::INVALID_ID).then_some(MemberId(raft.leader_id));
+        // The first entry of its own term is applied, so everything committed before is too (Raft §8).
+        let is_leader = raft.state == StateRole::Leader && self.applied.term == raft.term;
+        let now = Leadership { term: raft.term, leader, is_leader };
+        self.shared.leadership.send_if_modified(|before| {
+            let changed = *before != now;
+            if changed {
+                tracing::info!(term = now.term, leader = raft.leader_id, is_leader, "leadership changed");
+            }
+            *before = now;
+            changed
+        });
+    }
+
+    /// Whether the log has room for `bytes` of entries. While the disk is full it is asked for more once in a while.
+    fn has_room(&mut self, bytes: usize) -> Result<bool, DriverError> {
+        let log = self.node.mut_store();
+        if !log.has_room(bytes) {
+            if self.full_until.is_some_and(|until| self.now < until) {
+                return Ok(false);
+            }
+            if let Err(error) = log.make_room() {
+                self.note_full(error)?;
+                return Ok(false);
+            }
+        }
+        if self.full_until.take().is_some() {
+            tracing::info!("there is space on the disk again; writes resume");
+            self.shared.counters.disk_full.store(false, Ordering::Relaxed);
+        }
+        Ok(true)
+    }
+
+    /// Remembers that the disk is full; any other failure of it is final.
+    fn note_full(&mut self, error: DiskError) -> Result<(), DriverError> {
+        if !error.is_full() {
+            return Err(error.into());
+        }
+        if self.full_until.is_none() {
+            tracing::error!(path = %error.path.display(), "the disk is full; writes are refused");
+        }
+        self.full_until = Some(self.now + FULL_RETRY);
+        self.shared.counters.disk_full.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Starts background work that is due.
+    fn plan_jobs(&mut self) {
+        if self.now < self.jobs_at {
+            return;
+        }
+        let log = self.node.store();
+        if log.wants_spare() && !self.preparing {
+            self.preparing = true;
+            self.jobs.push(Job::PrepareSegment { segment_bytes: log.segment_bytes() });
+        }
+        let due = self.snapshots.after_bytes.max(self.machine.data_bytes());
+        let grown = log.bytes_written() - self.snapshots.begun_at;
+        if grown > due && !self.snapshots.running && self.applied.index > self.snapshots.index {
+            self.snapshots.running = true;
+            self.snapshots.begun_at = log.bytes_written();
+            let meta =
+                Meta { cluster: self.cluster, position: self.applied, conf_state: self.conf_state.clone() };
+            self.jobs.push(Job::WriteSnapshot { meta, machine: self.machine.clone() });
+        }
+    }
+
+    fn job_done(&mut self, outcome: Outcome) -> Result<(), DriverError> {
+        match outcome {
+            Outcome::Segment(made) => {
+                self.preparing = false;
+                match made {
+                    Ok(file) => self.node.mut_store().set_spare(file),
+                    Err(error) => self.job_failed(error, "making the next segment")?,
+                }
+            }
+            Outcome::Snapshot { index, written } => {
+                self.snapshots.running = false;
+                match written {
+                    Ok(bytes) => self.snapshot_written(index, bytes),
+                    Err(error) => {
+                        // Due again as soon as jobs are.
+                        self.snapshots.begun_at = 0;
+                        self.job_failed(error, "writing a snapshot")?;
+                    }
+                }
+            }
+            Outcome::Removed(removed) => removed?,
+        }
+        Ok(())
+    }
+
+    /// A job that lacked space is tried again later; any other failure of the disk is final.
+    fn job_failed(&mut self, error: DiskError, what: &'static str) -> Result<(), DriverError> {
+        if !error.is_full() {
+            return Err(error.into());
+        }
+        tracing::warn!(path = %error.path.display(), "{what} failed: the disk is full; it is tried again");
+        self.jobs_at = self.now + FULL_RETRY;
+        Ok(())
+    }
+
+    fn snapshot_written(&mut self, index: u64, bytes: u64) {
+        tracing::debug!(index, bytes, "snapshot written");
+        let old = std::mem::replace(&mut self.snapshots.index, index);
+        let mut names = vec![crate::snapshot_file::name_of(old)];
+        names.extend(self.node.mut_store().cut(index));
+        self.jobs.push(Job::Remove { names });
+    }
+
+    fn count(&self) {
+        let (counters, log) = (&self.shared.counters, self.node.store().sizes());
+        counters.applied_index.store(self.applied.index, Ordering::Relaxed);
+        counters.snapshot_index.store(self.snapshots.index, Ordering::Relaxed);
+        counters.data_bytes.store(self.machine.data_bytes(), Ordering::Relaxed);
+        counters.log_bytes.store(log.bytes, Ordering::Relaxed);
+        counters.log_segments.store(log.segments as u64, Ordering::Relaxed);
+    }
+}
+
+fn raft_failed(error: raft::Error) -> DriverError {
+    DriverError::Raft { source: Box::new(error) }
+}

@@ -1,0 +1,153 @@
+//! From the files of a folder to a member that can run. Everything is checked first; only then is a torn tail cut and
+//! an old file removed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use raft::eraftpb::{ConfState, EntryType};
+
+use crate::command::codec;
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::error::OpenError;
+use crate::history::Commit;
+use crate::log::frame::Position;
+use crate::log::{self, Log};
+use crate::machine::Machine;
+use crate::member::{Member, Parts};
+use crate::membership::ClusterId;
+use crate::shared::Shared;
+use crate::snapshot_file::{self, Meta};
+
+/// Before the first entry: an index that needs no entry, so that a member that joins begins with a snapshot and learns
+/// from it who the members are.
+const GENESIS: Position = Position { index: 1, term: 1 };
+
+/// Newest entries kept in memory. One member reads each back once, right after writing it.
+const CACHE_BYTES: usize = 4 << 20;
+
+/// Entries applied at a time while the log is read back.
+const REPLAY_BYTES: u64 = 4 << 20;
+
+/// Opens what `disk` holds.
+pub(crate) fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<(Arc<Shared>, Member), OpenError> {
+    let names = disk.list()?;
+    let (meta, mut machine, mut log) = match newest_snapshot(&names) {
+        Some(name) => restore(config, &disk, &names, name)?,
+        None => create(config, &disk, &names)?,
+    };
+    let sole_voter =
+        meta.conf_state.voters == [config.member.0] && meta.conf_state.voters_outgoing.is_empty();
+    if sole_voter {
+        // What is in the log of the only voter is committed: its own disk is the quorum.
+        log.commit_all();
+    }
+    let shared = Arc::new(Shared::new(config, machine.snapshot()));
+    let applied = replay(&mut machine, &log, meta.position, &shared, &*disk)?;
+    shared.sole_voter.store(sole_voter, Ordering::Release);
+    remove_leftovers(&*disk, &names, meta.position.index)?;
+    let parts = Parts { machine, log, meta, applied };
+    let member = Member::new(config, shared.clone(), parts)
+        .map_err(|error| OpenError::Raft { source: Box::new(error) })?;
+    Ok((shared, member))
+}
+
+fn newest_snapshot(names: &[String]) -> Option<&String> {
+    names.iter().filter(|name| snapshot_file::index_of(name).is_some()).max()
+}
+
+fn log_options(config: &Config) -> log::Options {
+    // A batch is one transaction longer than its limit at most, and must fit in a fresh segment.
+    let least = 2 * config.txn_bytes_max as u64 + (16 << 20);
+    let segment_bytes = config.segment_bytes.clamp(least.min(MAX_SEGMENT_BYTES), MAX_SEGMENT_BYTES);
+    log::Options { member: config.member, segment_bytes, cache_bytes: CACHE_BYTES }
+}
+
+/// Offsets in a segment are kept as u32.
+const MAX_SEGMENT_BYTES: u64 = 1 << 30;
+
+fn restore(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    names: &[String],
+    newest: &str,
+) -> Result<(Meta, Machine, Log), OpenError> {
+    let (meta, machine) = snapshot_file::read(&**disk, newest)?;
+    let no_log = names.iter().all(|name| log::segment::sequence_of(name).is_none());
+    let log = if no_log && meta.position == GENESIS {
+        // The process ended between making the first snapshot and the log.
+        Log::create(disk.clone(), log_options(config), GENESIS, meta.conf_state.clone())?
+    } else {
+        let options = log_options(config);
+        log::recover(disk, options, names, meta.position, &meta.conf_state)?.repair()?
+    };
+    Ok((meta, machine, log))
+}
+
+fn create(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    names: &[String],
+) -> Result<(Meta, Machine, Log), OpenError> {
+    if let Some(name) = names.iter().find(|name| log::segment::sequence_of(name).is_some()) {
+        let (path, reason) =
+            (disk.path(name), "there is a log, but the snapshot that it continues is missing");
+        return Err(OpenError::Damaged { path, offset: 0, reason });
+    }
+    let cluster = config.cluster.unwrap_or_else(|| ClusterId(rand::random()));
+    let conf_state = ConfState { voters: vec![config.member.0], ..ConfState::default() };
+    let (meta, machine) = (Meta { cluster, position: GENESIS, conf_state }, Machine::new());
+    snapshot_file::write(&**disk, &meta, &machine)?;
+    let log = Log::create(disk.clone(), log_options(config), GENESIS, meta.conf_state.clone())?;
+    Ok((meta, machine, log))
+}
+
+/// Applies the committed entries after the snapshot; returns the position of the last. They also fill the history, so
+/// that watchers can go on over a restart.
+fn replay(
+    machine: &mut Machine,
+    log: &Log,
+    snapshot: Position,
+    shared: &Shared,
+    disk: &dyn Disk,
+) -> Result<Position, OpenError> {
+    let mut applied = snapshot;
+    let end = log.hard_state().commit + 1;
+    while applied.index + 1 < end {
+        let mut commits = Vec::new();
+        for entry in log.read_entries(applied.index + 1, end, REPLAY_BYTES)? {
+            let unknown = || OpenError::Damaged {
+                path: disk.path(&log.segment_of(entry.index)),
+                offset: log.offset_of(entry.index),
+                reason: "an entry cannot be applied by this release",
+            };
+            applied = Position { index: entry.index, term: entry.term };
+            if entry.entry_type != EntryType::EntryNormal {
+                return Err(unknown());
+            }
+            if entry.data.is_empty() {
+                continue;
+            }
+            for txn in codec::decode(&entry.data).ok_or_else(unknown)? {
+                let done = machine.apply(txn, entry.term);
+                commits.extend(Commit::of(done));
+            }
+        }
+        shared.publish(commits, machine.snapshot(), Vec::new(), Duration::ZERO);
+    }
+    Ok(applied)
+}
+
+/// Removes unfinished files and snapshots older than the one in use.
+fn remove_leftovers(disk: &dyn Disk, names: &[String], snapshot: u64) -> Result<(), OpenError> {
+    let old = |name: &&String| snapshot_file::index_of(name).is_some_and(|index| index < snapshot);
+    let unfinished = |name: &&String| {
+        name.as_str() == snapshot_file::UNFINISHED_FILE || log::UNFINISHED_FILES.contains(&name.as_str())
+    };
+    for name in names.iter().filter(|name| old(name) || unfinished(name)) {
+        disk.remove(name)?;
+    }
+    disk.sync_dir()?;
+    Ok(())
+}

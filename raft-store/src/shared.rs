@@ -1,0 +1,196 @@
+//! What the handles and the driver of one store share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::command::{Txn, TxnResponse};
+use crate::config::Config;
+use crate::error::{ProposeError, ReadError};
+use crate::history::{Commit, History, Limits};
+use crate::inbox::Inbox;
+use crate::membership::Leadership;
+use crate::state::{Revision, Snapshot};
+use crate::worker::Outcome;
+
+/// Memory that writes under way may take together.
+const BUDGET_BYTES: usize = 64 << 20;
+
+/// Unit of that budget: a small write takes one permit, so at most 65,536 wait at a time.
+const PERMIT_BYTES: usize = 1 << 10;
+
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    /// The newest applied state.
+    pub(crate) state: ArcSwap<Snapshot>,
+    pub(crate) applied: watch::Sender<Revision>,
+    pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) history: History,
+    pub(crate) inbox: Inbox<Input>,
+    /// No other member can commit, so `state` has every acknowledged write: a local read is linearizable.
+    pub(crate) sole_voter: AtomicBool,
+    pub(crate) counters: Counters,
+    pub(crate) txn_bytes_max: usize,
+    /// Bytes of writes under way, in units of [`PERMIT_BYTES`].
+    budget: Arc<Semaphore>,
+}
+
+/// What the driver counts, for [`crate::Status`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) applied_index: AtomicU64,
+    pub(crate) snapshot_index: AtomicU64,
+    pub(crate) data_bytes: AtomicU64,
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) log_segments: AtomicU64,
+    pub(crate) txns: AtomicU64,
+    pub(crate) entries: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) sync_micros: AtomicU64,
+    pub(crate) disk_full: AtomicBool,
+}
+
+/// What the driver is asked to do.
+pub(crate) enum Input {
+    Propose(Proposal),
+    Read(ReadRequest),
+    /// A background job has ended.
+    Done(Outcome),
+    Shutdown,
+}
+
+/// One waiting transaction.
+pub(crate) struct Proposal {
+    pub(crate) txn: Txn,
+    reply: oneshot::Sender<Result<TxnResponse, ProposeError>>,
+    /// Given back when it is answered.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Proposal {
+    /// Nobody may be waiting any more; that is not the driver's concern.
+    pub(crate) fn answer(self, answer: Result<TxnResponse, ProposeError>) {
+        drop(self.reply.send(answer));
+    }
+
+    /// Takes the transaction out; the rest waits for the answer.
+    pub(crate) fn take_txn(&mut self) -> Txn {
+        std::mem::take(&mut self.txn)
+    }
+}
+
+/// One waiting linearizable read.
+pub(crate) struct ReadRequest {
+    reply: oneshot::Sender<Result<(), ReadError>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl ReadRequest {
+    pub(crate) fn answer(self, answer: Result<(), ReadError>) {
+        drop(self.reply.send(answer));
+    }
+}
+
+/// The end of a wait for an answer.
+pub(crate) type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
+
+impl Shared {
+    pub(crate) fn new(config: &Config, state: Snapshot) -> Self {
+        let limits = Limits {
+            window: config.history_window,
+            events_max: config.history_events_max,
+            bytes_max: config.history_bytes_max,
+        };
+        Self {
+            dir: config.dir.clone(),
+            state: ArcSwap::from_pointee(state.clone()),
+            applied: watch::Sender::new(state.revision),
+            leadership: watch::Sender::default(),
+            history: History::new(state, limits),
+            inbox: Inbox::new(),
+            sole_voter: AtomicBool::new(false),
+            counters: Counters::default(),
+            txn_bytes_max: config.txn_bytes_max.min(BUDGET_BYTES),
+            budget: Arc::new(Semaphore::new(BUDGET_BYTES / PERMIT_BYTES)),
+        }
+    }
+
+    /// Hands a transaction to the driver, when there is room among the writes under way.
+    pub(crate) async fn propose(
+        &self,
+        txn: Txn,
+        bytes: usize,
+    ) -> Result<Answer<TxnResponse, ProposeError>, ProposeError> {
+        let permit = self.permit(bytes).await.ok_or(ProposeError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let proposal = Proposal { txn, reply, _permit: permit };
+        self.inbox.push(Input::Propose(proposal)).map_err(|_| ProposeError::Closed)?;
+        Ok(answer)
+    }
+
+    /// Asks the driver for a confirmation that the state is the newest.
+    pub(crate) async fn confirm_read(&self) -> Result<Answer<(), ReadError>, ReadError> {
+        let permit = self.permit(1).await.ok_or(ReadError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let request = ReadRequest { reply, _permit: permit };
+        self.inbox.push(Input::Read(request)).map_err(|_| ReadError::Closed)?;
+        Ok(answer)
+    }
+
+    /// Makes a new state visible, then answers those who wait for it, then wakes the watchers: an answer must not wait
+    /// for ten thousand wake-ups, and whoever has one must find its revision in the state and in the history.
+    pub(crate) fn publish(
+        &self,
+        commits: Vec<Commit>,
+        state: Snapshot,
+        answers: Vec<(Proposal, TxnResponse)>,
+        now: Duration,
+    ) {
+        let changed = !commits.is_empty();
+        let mut wake = None;
+        if changed {
+            let old = self.state.swap(Arc::new(state.clone()));
+            wake = Some((self.history.publish(commits, state.clone(), now), old));
+        }
+        for (proposal, response) in answers {
+            proposal.answer(Ok(response));
+        }
+        if changed {
+            self.applied.send_replace(state.revision);
+        }
+        if let Some((wake, _old)) = wake {
+            wake.notify();
+        }
+    }
+
+    /// Ends everything that waits: writes, reads and watches. What was handed to the driver and not yet proposed did
+    /// not happen, and is told so.
+    pub(crate) fn close(&self) {
+        self.sole_voter.store(false, Ordering::Release);
+        self.budget.close();
+        for input in self.inbox.close() {
+            match input {
+                Input::Propose(proposal) => proposal.answer(Err(ProposeError::Closed)),
+                Input::Read(request) => request.answer(Err(ReadError::Closed)),
+                Input::Done(_) | Input::Shutdown => {}
+            }
+        }
+        self.leadership.send_if_modified(|leadership| {
+            let led = leadership.is_leader;
+            *leadership = Leadership { leader: None, is_leader: false, ..*leadership };
+            led
+        });
+        self.history.close();
+    }
+
+    /// Waits for room among the writes under way; `None` when the store is closed.
+    async fn permit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, BUDGET_BYTES / PERMIT_BYTES);
+        let permits = u32::try_from(permits).expect("the budget has few enough units");
+        self.budget.clone().acquire_many_owned(permits).await.ok()
+    }
+}

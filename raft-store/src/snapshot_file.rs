@@ -1,0 +1,282 @@
+//! Snapshot files: the whole state at one index of the log, so that the log before it can go.
+//!
+//! ```text
+//! magic | format u32 | block …        block: length u32 | crc32c u32 | bytes
+//! ```
+//!
+//! The first block is the [`Meta`], the others hold deletions and entries in key order, none split between two. Each
+//! checksum goes on from the one before, so that blocks cannot change places. A file is written under another name,
+//! synced, renamed, and the folder synced: one that has its name is complete. The same state gives the same bytes.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes};
+use raft::eraftpb::ConfState;
+
+use crate::disk::{Disk, DiskError, DiskFile};
+use crate::error::OpenError;
+use crate::log::frame::Position;
+use crate::machine::Machine;
+use crate::membership::ClusterId;
+use crate::state::{Entry, Map, Revision};
+use crate::wire::{Reader, put_bytes};
+
+const MAGIC: &[u8; 8] = b"ISOPDSNP";
+
+/// Of the layout. A greater one is from a later release and is left alone.
+const FORMAT: u32 = 1;
+
+/// A block is written when it has this size.
+const BLOCK_BYTES: usize = 256 << 10;
+
+/// Length and checksum of a block.
+const BLOCK_HEAD_BYTES: usize = 8;
+
+/// The name while it is written.
+pub(crate) const UNFINISHED_FILE: &str = "snapshot.tmp";
+
+/// What a snapshot is of.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Meta {
+    pub(crate) cluster: ClusterId,
+    /// The last entry it includes.
+    pub(crate) position: Position,
+    /// Who the members were then.
+    pub(crate) conf_state: ConfState,
+}
+
+/// The name of a snapshot file; in the order of names, snapshots are in the order of the log.
+pub(crate) fn name_of(index: u64) -> String {
+    format!("snapshot-{index:016x}.snap")
+}
+
+/// The index that a snapshot's name tells; `None` for other files.
+pub(crate) fn index_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("snapshot-")?.strip_suffix(".snap")?;
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
+}
+
+/// Writes a snapshot; when it returns it is on the disk. Returns its length.
+pub(crate) fn write(disk: &dyn Disk, meta: &Meta, machine: &Machine) -> Result<u64, DiskError> {
+    let written = write_unfinished(disk, meta, machine);
+    if written.is_err() {
+        // It takes space that may be missing; if removing fails too, opening the folder removes it.
+        drop(disk.remove(UNFINISHED_FILE));
+    }
+    let length = written?;
+    disk.rename(UNFINISHED_FILE, &name_of(meta.position.index))?;
+    disk.sync_dir()?;
+    Ok(length)
+}
+
+fn write_unfinished(disk: &dyn Disk, meta: &Meta, machine: &Machine) -> Result<u64, DiskError> {
+    let file = disk.create(UNFINISHED_FILE)?;
+    let mut head = MAGIC.to_vec();
+    head.put_u32_le(FORMAT);
+    file.write_at(0, &head)?;
+    let mut blocks = BlockWriter { file, offset: head.len() as u64, block: Vec::new(), chain: 0 };
+    blocks.begin();
+    put_meta(&mut blocks.block, meta, machine);
+    blocks.end()?;
+    for (revision, key) in machine.deletes() {
+        blocks.block.put_u64_le(revision.0);
+        put_bytes(&mut blocks.block, key);
+        blocks.end_if_full()?;
+    }
+    for (key, entry) in machine.entries() {
+        put_bytes(&mut blocks.block, key);
+        put_bytes(&mut blocks.block, &entry.value);
+        blocks.block.put_u64_le(entry.created.0);
+        blocks.block.put_u64_le(entry.modified.0);
+        blocks.end_if_full()?;
+    }
+    blocks.end()?;
+    blocks.file.sync()?;
+    Ok(blocks.offset)
+}
+
+/// Reads and checks a whole snapshot file.
+pub(crate) fn read(disk: &dyn Disk, name: &str) -> Result<(Meta, Machine), OpenError> {
+    let path = disk.path(name);
+    let file = disk.open(name)?;
+    let mut head = [0; MAGIC.len() + 4];
+    let read = file.read_at(0, &mut head)?;
+    let damaged = |offset, reason| OpenError::Damaged { path: path.clone(), offset, reason };
+    let mut reader = Reader::new(head[..read].strip_prefix(MAGIC).ok_or(damaged(0, "it is not a snapshot"))?);
+    match reader.u32() {
+        Some(FORMAT) => {}
+        Some(found) if found > FORMAT => {
+            return Err(OpenError::TooNew { path, found, supported: FORMAT });
+        }
+        _ => return Err(damaged(0, "its format is impossible")),
+    }
+    let file_bytes = file.size_bytes()?;
+    let mut blocks = BlockReader { file, file_bytes, offset: head.len() as u64, begin: 0, chain: 0 };
+    let loaded = load(&mut blocks)?;
+    let (meta, machine) = loaded.map_err(|reason| damaged(blocks.begin, reason))?;
+    if index_of(name) != Some(meta.position.index) {
+        return Err(damaged(0, "its name and its content disagree"));
+    }
+    Ok((meta, machine))
+}
+
+/// Reads all blocks. The outer error is the disk's, the inner one says what is wrong with the block last begun.
+fn load(blocks: &mut BlockReader) -> Result<Result<(Meta, Machine), &'static str>, DiskError> {
+    const CONTENT: &str = "a block holds what no release wrote";
+    let first = match blocks.next()? {
+        Ok(Some(block)) => block,
+        Ok(None) => return Ok(Err("it is cut short")),
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let Some(Head { meta, revision, keys, mut deletes_left }) = head(&first) else { return Ok(Err(CONTENT)) };
+    let (mut map, mut deletes) = (Map::new(), imbl::Vector::new());
+    loop {
+        let block = match blocks.next()? {
+            Ok(Some(block)) => block,
+            Ok(None) => break,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let mut reader = Reader::new(&block);
+        while !reader.is_empty() {
+            let taken = if deletes_left > 0 {
+                deletes_left -= 1;
+                delete(&mut reader).map(|delete| deletes.push_back(delete))
+            } else {
+                entry(&mut reader).map(|(key, entry)| drop(map.insert(key, Arc::new(entry))))
+            };
+            if taken.is_none() {
+                return Ok(Err(CONTENT));
+            }
+        }
+    }
+    if deletes_left > 0 || map.len() as u64 != keys {
+        return Ok(Err("it is cut short"));
+    }
+    Ok(Ok((meta, Machine::restore(map, revision, deletes))))
+}
+
+struct BlockWriter {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    block: Vec<u8>,
+    chain: u32,
+}
+
+impl BlockWriter {
+    fn begin(&mut self) {
+        self.block.clear();
+        self.block.put_bytes(0, BLOCK_HEAD_BYTES);
+    }
+
+    fn end_if_full(&mut self) -> Result<(), DiskError> {
+        if self.block.len() < BLOCK_BYTES { Ok(()) } else { self.end() }
+    }
+
+    /// Writes the block, unless it is empty, and begins the next.
+    fn end(&mut self) -> Result<(), DiskError> {
+        let content = self.block.len() - BLOCK_HEAD_BYTES;
+        if content > 0 {
+            let length = u32::try_from(content).expect("a block is one entry longer than its limit at most");
+            self.chain = crc32c::crc32c_append(self.chain, &self.block[BLOCK_HEAD_BYTES..]);
+            self.block[..4].copy_from_slice(&length.to_le_bytes());
+            self.block[4..BLOCK_HEAD_BYTES].copy_from_slice(&self.chain.to_le_bytes());
+            self.file.write_at(self.offset, &self.block)?;
+            self.offset += self.block.len() as u64;
+        }
+        self.begin();
+        Ok(())
+    }
+}
+
+struct BlockReader {
+    file: Arc<dyn DiskFile>,
+    file_bytes: u64,
+    offset: u64,
+    /// Where the block last read begins.
+    begin: u64,
+    chain: u32,
+}
+
+impl BlockReader {
+    /// The next block; `None` at the end of the file.
+    fn next(&mut self) -> Result<Result<Option<Vec<u8>>, &'static str>, DiskError> {
+        self.begin = self.offset;
+        let mut head = [0; BLOCK_HEAD_BYTES];
+        let read = self.file.read_at(self.offset, &mut head)?;
+        if read == 0 {
+            return Ok(Ok(None));
+        }
+        let mut reader = Reader::new(&head[..read]);
+        let (Some(length), Some(checksum)) = (reader.u32(), reader.u32()) else {
+            return Ok(Err("it is cut short"));
+        };
+        let content = self.offset + BLOCK_HEAD_BYTES as u64;
+        if length == 0 || content + u64::from(length) > self.file_bytes {
+            return Ok(Err("the length of a block is impossible"));
+        }
+        let mut block = vec![0; length as usize];
+        let read = self.file.read_at(content, &mut block)?;
+        self.chain = crc32c::crc32c_append(self.chain, &block);
+        if read < block.len() || self.chain != checksum {
+            return Ok(Err("the checksum of a block does not fit"));
+        }
+        self.offset = content + u64::from(length);
+        Ok(Ok(Some(block)))
+    }
+}
+
+/// What the first block says.
+struct Head {
+    meta: Meta,
+    revision: Revision,
+    keys: u64,
+    deletes_left: u64,
+}
+
+fn put_meta(into: &mut Vec<u8>, meta: &Meta, machine: &Machine) {
+    into.put_u64_le(meta.cluster.0);
+    into.put_u64_le(meta.position.index);
+    into.put_u64_le(meta.position.term);
+    let ConfState { voters, learners, voters_outgoing, learners_next, auto_leave, .. } = &meta.conf_state;
+    for members in [voters, learners, voters_outgoing, learners_next] {
+        into.put_u32_le(u32::try_from(members.len()).expect("a cluster has few members"));
+        members.iter().for_each(|member| into.put_u64_le(*member));
+    }
+    into.put_u8(u8::from(*auto_leave));
+    into.put_u64_le(machine.revision().0);
+    into.put_u64_le(machine.entries().len() as u64);
+    into.put_u64_le(machine.deletes().len() as u64);
+}
+
+fn head(block: &[u8]) -> Option<Head> {
+    let reader = &mut Reader::new(block);
+    let cluster = ClusterId(reader.u64()?);
+    let position = Position { index: reader.u64()?, term: reader.u64()? };
+    let (voters, learners) = (members(reader)?, members(reader)?);
+    let (voters_outgoing, learners_next) = (members(reader)?, members(reader)?);
+    let auto_leave = reader.bool()?;
+    let conf_state =
+        ConfState { voters, learners, voters_outgoing, learners_next, auto_leave, ..ConfState::default() };
+    let (revision, keys, deletes_left) = (Revision(reader.u64()?), reader.u64()?, reader.u64()?);
+    let meta = Meta { cluster, position, conf_state };
+    reader.is_empty().then_some(Head { meta, revision, keys, deletes_left })
+}
+
+fn members(reader: &mut Reader<'_>) -> Option<Vec<u64>> {
+    let count = reader.u32()?;
+    (0..count).map(|_| reader.u64()).collect()
+}
+
+fn delete(reader: &mut Reader<'_>) -> Option<(Revision, Bytes)> {
+    Some((Revision(reader.u64()?), Bytes::copy_from_slice(reader.bytes()?)))
+}
+
+fn entry(reader: &mut Reader<'_>) -> Option<(Bytes, Entry)> {
+    let key = Bytes::copy_from_slice(reader.bytes()?);
+    let value = Bytes::copy_from_slice(reader.bytes()?);
+    let (created, modified) = (Revision(reader.u64()?), Revision(reader.u64()?));
+    Some((key, Entry { value, created, modified }))
+}
+
+#[cfg(test)]
+mod tests;
