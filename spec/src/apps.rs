@@ -1,1 +1,6 @@
-//! Kinds of the apps group: one file each.
+//! Kinds of the apps group: one file each, and what workloads share.
+
+pub mod deployment;
+pub mod replica_set;
+pub mod scale;
+mod workload;

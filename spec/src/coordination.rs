@@ -1,1 +1,3 @@
 //! Kinds of coordination.k8s.io.
+
+pub mod lease;

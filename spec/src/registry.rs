@@ -4,13 +4,29 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
 
 use crate::resource::{Kind, Resource};
 
 /// The kinds of this build. **A new kind is one line here.**
 fn builtin_kinds() -> Kinds {
-    Kinds::default().with::<core::ConfigMap>().with::<core::Namespace>().with::<core::Pod>()
+    Kinds::default()
+        .with::<core::ConfigMap>()
+        .with::<core::Endpoints>()
+        .with::<core::Event>()
+        .with::<core::Namespace>()
+        .with::<core::Node>()
+        .with::<core::Pod>()
+        .with::<core::Secret>()
+        .with::<core::Service>()
+        .with::<core::ServiceAccount>()
+        .with::<apps::Deployment>()
+        .with::<apps::ReplicaSet>()
+        .with::<coordination::Lease>()
+        .with::<discovery::EndpointSlice>()
 }
 
 static BUILTIN: LazyLock<Kinds> = LazyLock::new(builtin_kinds);

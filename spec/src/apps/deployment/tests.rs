@@ -1,0 +1,1 @@
+//! Deployments: defaults, messages, rows.

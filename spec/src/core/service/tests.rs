@@ -1,0 +1,1 @@
+//! Services: defaults, messages, updates, rows.
