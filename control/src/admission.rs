@@ -1,1 +1,117 @@
 //! What happens between decoding and storing: defaults that need other objects, and checks against them.
+//!
+//! Admission reads the snapshot that its write is compared against: what it relied on becomes a compare of the
+//! write's transaction, so that no race makes it wrong. All of it is pure; the store is only read through the
+//! snapshot given.
+
+pub(crate) mod addresses;
+mod pods;
+
+use isopod_raft_store::{Compare, Op, Snapshot};
+use isopod_spec::registry;
+use isopod_spec::resource::{Kind, Object, Resource};
+use isopod_spec::status::Status;
+use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
+
+use self::addresses::Refusal;
+pub use self::addresses::{InvalidRange, ServiceRange};
+use crate::objects::stored::MetadataView;
+
+/// Settings of the cluster that admission needs.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The addresses of Services.
+    pub service_range: ServiceRange,
+}
+
+/// What admission adds to the transaction of a write.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Additions {
+    /// What must still be so when the write lands.
+    pub(crate) compares: Vec<Compare>,
+    /// What is written with it.
+    pub(crate) ops: Vec<Op>,
+}
+
+/// Namespaces that live as long as the cluster.
+const IMMORTAL: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Whether admission fills in something that another try must choose again.
+pub(crate) fn assigns(kind: &Kind) -> bool {
+    kind.kind == "Service"
+}
+
+/// Admits a new object, prepared and not yet validated. `seed` chooses among what is free.
+pub(crate) fn create(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    kind: &Kind,
+    object: &mut dyn Object,
+    seed: u32,
+) -> Result<Additions, Status> {
+    let mut additions = Additions::default();
+    if kind.namespaced() {
+        additions.compares.push(living_namespace(snapshot, kind, object)?);
+    }
+    if object.get::<Pod>().is_some() {
+        additions.compares.extend(admit_pod(snapshot, kind, object)?);
+    }
+    Ok(additions)
+}
+
+/// Admits a changed object, prepared and not yet validated, that is to replace `old`.
+pub(crate) fn update(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    kind: &Kind,
+    object: &mut dyn Object,
+    old: &dyn Object,
+    seed: u32,
+) -> Result<Additions, Status> {
+    Ok(Additions::default())
+}
+
+/// Whether an object of this name may be deleted at all.
+pub(crate) fn may_delete(kind: &Kind, name: &str) -> Result<(), Status> {
+    match is_kind::<Namespace>(kind) && IMMORTAL.contains(&name) {
+        true => Err(Status::forbidden(kind, name, "this namespace may not be deleted")),
+        false => Ok(()),
+    }
+}
+
+/// What goes with an object that is removed.
+pub(crate) fn delete(object: &dyn Object) -> Additions {
+    Additions::default()
+}
+
+impl Additions {
+    fn join(&mut self, other: Additions) {
+        self.compares.extend(other.compares);
+        self.ops.extend(other.ops);
+    }
+}
+
+fn is_kind<T: Resource>(kind: &Kind) -> bool {
+    kind.kind == T::KIND && kind.group == T::GROUP
+}
+
+/// Nothing comes into a namespace that is not there, or that is being emptied.
+fn living_namespace(snapshot: &Snapshot, kind: &Kind, object: &dyn Object) -> Result<Compare, Status> {
+    let (namespaces, name) = (registry::kind_of::<Namespace>(), object.namespace());
+    let key = namespaces.key("", name);
+    let Some(entry) = snapshot.get(&key) else { return Err(Status::not_found(&**namespaces, name)) };
+    if MetadataView::of(&entry.value).deletion_timestamp.is_some() {
+        return Err(Status::namespace_terminating(kind, object.name(), name));
+    }
+    Ok(Compare::Modified(key.into(), entry.modified))
+}
+
+fn admit_pod(snapshot: &Snapshot, kind: &Kind, object: &mut dyn Object) -> Result<Option<Compare>, Status> {
+    let (name, namespace) = (object.name().to_owned(), object.namespace().to_owned());
+    let Some(pod) = object.get_mut::<Pod>() else { return Ok(None) };
+    pods::complete(pod).map_err(|why| Status::forbidden(kind, &name, &why))?;
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests;

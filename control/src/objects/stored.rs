@@ -1,0 +1,137 @@
+//! The stored form of an object, read and completed without parsing it.
+//!
+//! A value in the store is the object's JSON without `kind`, `apiVersion` and `metadata.resourceVersion`, and
+//! begins with exactly `{"metadata":{`. What a client reads is that value with the missing fields spliced in, so
+//! answering costs a copy.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use isopod_raft_store::Revision;
+use isopod_spec::resource::{Kind, STORED_PREFIX};
+use serde::Deserialize;
+
+/// Appends the object with its kind and version, as single objects and watch events are answered.
+///
+/// `revision` is absent in the answer to a dry run that would have created the object.
+pub(crate) fn write_object(out: &mut Vec<u8>, kind: &Kind, value: &[u8], revision: Option<Revision>) {
+    put(out, format_args!(r#"{{"kind":"{}","apiVersion":"{}","#, kind.kind, kind.api_version()));
+    write_rest(out, value, revision);
+}
+
+/// Appends the object's metadata as a `PartialObjectMetadata`.
+pub(crate) fn write_partial(out: &mut Vec<u8>, value: &[u8], revision: Option<Revision>) {
+    put(out, format_args!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","#));
+    let end = STORED_PREFIX.len() - 1 + metadata(value).len();
+    write_rest(out, &value[..end], revision);
+    out.push(b'}');
+}
+
+fn write_rest(out: &mut Vec<u8>, value: &[u8], revision: Option<Revision>) {
+    let rest = value.strip_prefix(STORED_PREFIX).expect("stored values begin with their metadata");
+    out.extend_from_slice(&STORED_PREFIX[1..]);
+    if let Some(Revision(revision)) = revision {
+        put(out, format_args!(r#""resourceVersion":"{revision}","#));
+    }
+    out.extend_from_slice(rest);
+}
+
+fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a Vec takes every write");
+}
+
+/// The bytes of the `metadata` object of a stored value, braces included.
+pub(crate) fn metadata(value: &[u8]) -> &[u8] {
+    let start = STORED_PREFIX.len() - 1;
+    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+    for (at, byte) in value.iter().enumerate().skip(start) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' if !in_text => depth += 1,
+            b'}' if !in_text => {
+                depth -= 1;
+                if depth == 0 {
+                    return &value[start..=at];
+                }
+            }
+            _ => {}
+        }
+    }
+    &value[start..]
+}
+
+/// The part of the metadata that generic code asks for, without decoding the rest of the object.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MetadataView {
+    /// The object's name.
+    #[serde(default)]
+    pub(crate) name: String,
+    /// Its namespace; empty for cluster-scoped objects.
+    #[serde(default)]
+    pub(crate) namespace: String,
+    /// Labels, for selectors.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Set while the object is being deleted.
+    #[serde(default)]
+    pub(crate) deletion_timestamp: Option<String>,
+    /// The object's identity in time.
+    #[serde(default)]
+    pub(crate) uid: String,
+}
+
+impl MetadataView {
+    /// Reads a stored value's metadata.
+    pub(crate) fn of(value: &[u8]) -> MetadataView {
+        serde_json::from_slice(metadata(value)).expect("stored metadata is JSON that we wrote")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use isopod_spec::registry;
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+
+    const VALUE: &[u8] = br#"{"metadata":{"name":"a","annotations":{"x":"}\"{"},"labels":{"l":"1"},"uid":"u"},"spec":{"b":1}}"#;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn the_missing_fields_are_spliced_in() {
+        let kind = registry::kind_of::<Pod>();
+        let tail = r#""name":"a","annotations":{"x":"}\"{"},"labels":{"l":"1"},"uid":"u"}"#;
+        assert_eq!(
+            written(|out| write_object(out, kind, VALUE, Some(Revision(7)))),
+            format!(
+                r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"resourceVersion":"7",{tail},"spec":{{"b":1}}}}"#
+            )
+        );
+        assert_eq!(
+            written(|out| write_object(out, kind, VALUE, None)),
+            format!(r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{{tail},"spec":{{"b":1}}}}"#)
+        );
+        assert_eq!(
+            written(|out| write_partial(out, VALUE, Some(Revision(7)))),
+            format!(
+                r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{{"resourceVersion":"7",{tail}}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn metadata_is_read_alone() {
+        let view = MetadataView::of(VALUE);
+        assert_eq!(view.labels["l"], "1");
+        assert_eq!(view.uid, "u");
+        assert_eq!(view.deletion_timestamp, None);
+    }
+}
