@@ -1,0 +1,90 @@
+//! From the bytes of a body to the object they mean: JSON, YAML and Kubernetes' protobuf all become JSON here, and
+//! are decoded once.
+
+use bytes::Bytes;
+use isopod_spec::decode::protobuf::protobuf_to_json;
+use isopod_spec::decode::strict::{Finding, strict_check};
+use isopod_spec::resource::{Kind, Object};
+use isopod_spec::schema;
+use isopod_spec::status::Status;
+use serde::de::DeserializeOwned;
+
+use super::call::{Call, FieldValidation};
+use super::negotiate::MediaType;
+
+/// An object of a request.
+pub(crate) struct Decoded {
+    /// The object.
+    pub(crate) object: Box<dyn Object>,
+    /// What the client should be told about it.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Reads the object in the body of `call`.
+pub(crate) async fn object(call: &mut Call, kind: &Kind) -> Result<Decoded, Status> {
+    let validation = call.field_validation()?;
+    let json = json(call, &kind.kind).await?;
+    decode(kind, &json, validation)
+}
+
+/// Decodes an object: its fields are checked against the schema, then it becomes its type.
+pub(crate) fn decode(kind: &Kind, json: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
+    let mut warnings = check_fields(kind, json, validation).map_err(|mut status| {
+        if status.message.starts_with("strict decoding error") {
+            let (name, version) = (&kind.kind, &kind.version);
+            let what = format!("{name} in version {version:?} cannot be handled as a {name}");
+            status.message = format!("{what}: {}", status.message);
+        }
+        status
+    })?;
+    let object = kind.decode(json)?;
+    warnings.extend(object.warnings());
+    warnings.extend(kind.inert.map(str::to_owned));
+    Ok(Decoded { object, warnings })
+}
+
+/// Reads a body that is no stored object (`DeleteOptions`, `Scale`, `Binding`); `None` when there is none.
+pub(crate) async fn other<T: DeserializeOwned>(call: &mut Call, what: &str) -> Result<Option<T>, Status> {
+    let json = json(call, what).await?;
+    if json.is_empty() {
+        return Ok(None);
+    }
+    let decoded = serde_json::from_slice(&json);
+    decoded.map(Some).map_err(|error| {
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {what}): {error}"))
+    })
+}
+
+/// The body as JSON; `expected` names the kind in errors.
+async fn json(call: &mut Call, expected: &str) -> Result<Bytes, Status> {
+    let media_type = call.media_type()?;
+    let bytes = call.read_body().await?;
+    let converted = match media_type {
+        _ if bytes.is_empty() => return Ok(bytes),
+        MediaType::Json => return Ok(bytes),
+        MediaType::Yaml => return Err(Status::unsupported_media_type(&super::call::MEDIA_TYPES)),
+        MediaType::Protobuf => protobuf_to_json(&bytes).map(|decoded| decoded.json),
+    };
+    converted.map(Bytes::from).map_err(|error| Status::bad_request(error.message(expected, None, &bytes)))
+}
+
+/// Unknown and duplicate fields as warnings, or as the error that they are under `Strict`.
+pub(crate) fn check_fields(
+    kind: &Kind,
+    json: &[u8],
+    validation: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    let Some(message) = schema::message(&kind.group, &kind.version, &kind.kind) else {
+        return Ok(Vec::new());
+    };
+    if validation == FieldValidation::Ignore {
+        return Ok(Vec::new());
+    }
+    let findings = strict_check(json, message).map_err(|error| {
+        Status::bad_request(error.message(&kind.kind, Some((&kind.kind, &kind.version)), json))
+    })?;
+    match (validation, findings.strict_error()) {
+        (FieldValidation::Strict, Some(error)) => Err(Status::bad_request(error)),
+        _ => Ok(findings.fields.iter().map(Finding::to_string).collect()),
+    }
+}

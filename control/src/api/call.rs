@@ -1,0 +1,154 @@
+//! One request after its path is read: what every verb gets to see.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, request};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use isopod_spec::status::Status;
+
+use super::negotiate::{self, Form, IncludeObject, MediaType};
+use super::query::Query;
+use super::reply::{BoxError, Wishes};
+use crate::objects::Commit;
+use crate::security::Identity;
+
+/// Body of a request.
+pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Largest request body: upstream's bound.
+pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
+
+/// Time in which a body must have arrived.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Media types of request bodies, as 415 and 406 list them.
+pub(crate) const MEDIA_TYPES: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// One request.
+pub(crate) struct Call {
+    pub(crate) identity: Identity,
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: Query,
+    pub(crate) raw_query: String,
+    pub(crate) headers: HeaderMap,
+    body: Option<RequestBody>,
+}
+
+/// How unknown and duplicate fields of a body are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+impl Call {
+    pub(crate) fn new(identity: Identity, parts: request::Parts, body: RequestBody) -> Call {
+        let raw_query = parts.uri.query().unwrap_or_default().to_owned();
+        Call {
+            identity,
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            query: Query::parse(Some(&raw_query)),
+            raw_query,
+            headers: parts.headers,
+            body: Some(body),
+        }
+    }
+
+    /// A header as text.
+    pub(crate) fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The client's id for this request, or a fresh one.
+    pub(crate) fn audit_id(&self) -> HeaderValue {
+        let sent = self.headers.get("audit-id").filter(|value| value.len() <= 64);
+        sent.cloned().unwrap_or_else(|| {
+            HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).expect("a UUID is a header value")
+        })
+    }
+
+    /// How the client wants its answer.
+    pub(crate) fn wishes(&self) -> Wishes {
+        let agent = self.header(&header::USER_AGENT).unwrap_or_default();
+        // People who look with these want to read.
+        let reads = ["curl/", "Wget/", "Mozilla/5.0"].iter().any(|own| agent.starts_with(own));
+        let encodings = self.header(&header::ACCEPT_ENCODING).unwrap_or_default();
+        let gzip =
+            encodings.split(',').filter_map(|entry| entry.split(';').next()).any(|own| own.trim() == "gzip");
+        Wishes { pretty: self.query.flag("pretty").unwrap_or(reads), gzip, head: self.method == Method::HEAD }
+    }
+
+    /// The form in which objects are answered; 406 when there is none that the client takes.
+    pub(crate) fn form(&self) -> Result<(Form, IncludeObject), Status> {
+        let form = negotiate::object_form(self.header(&header::ACCEPT))
+            .ok_or_else(|| Status::not_acceptable(&MEDIA_TYPES))?;
+        let include = negotiate::include_object(self.query.get("includeObject")).ok_or_else(|| {
+            Status::bad_request("includeObject must be one of None, Metadata and Object".to_owned())
+        })?;
+        Ok((form, include))
+    }
+
+    /// `dryRun` of the query: `All`, or nothing.
+    pub(crate) fn commit(&self) -> Result<Commit, Status> {
+        commit(self.query.all("dryRun"))
+    }
+
+    /// `fieldValidation`; Warn when absent.
+    pub(crate) fn field_validation(&self) -> Result<FieldValidation, Status> {
+        match self.query.text("fieldValidation") {
+            None | Some("Warn") => Ok(FieldValidation::Warn),
+            Some("Ignore") => Ok(FieldValidation::Ignore),
+            Some("Strict") => Ok(FieldValidation::Strict),
+            Some(other) => Err(invalid_option("fieldValidation", other, &["Ignore", "Strict", "Warn", ""])),
+        }
+    }
+
+    /// The body's type by its header; 415 when it is none of ours.
+    pub(crate) fn media_type(&self) -> Result<MediaType, Status> {
+        negotiate::media_type(self.header(&header::CONTENT_TYPE))
+            .ok_or_else(|| Status::unsupported_media_type(&MEDIA_TYPES))
+    }
+
+    /// Reads the whole body, within bounds of size and time. The second call gets nothing.
+    pub(crate) async fn read_body(&mut self) -> Result<Bytes, Status> {
+        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
+        let announced = self.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+        if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+            return Err(Status::too_large(BODY_BYTES_MAX));
+        }
+        let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect());
+        match collected.await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Status::too_large(BODY_BYTES_MAX)),
+            Ok(Err(error)) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
+            Err(_) => Err(Status::timeout("the request's body did not arrive in time", 1)),
+        }
+    }
+}
+
+/// Reads `dryRun` values; anything but `All` is Invalid.
+pub(crate) fn commit<'a>(values: impl Iterator<Item = &'a str>) -> Result<Commit, Status> {
+    let mut commit = Commit::Write;
+    for value in values.filter(|value| !value.is_empty()) {
+        if value != "All" {
+            return Err(invalid_option("dryRun", value, &["All"]));
+        }
+        commit = Commit::DryRun;
+    }
+    Ok(commit)
+}
+
+fn invalid_option(name: &'static str, value: &str, supported: &[&str]) -> Status {
+    use isopod_spec::field_error::{FieldErrors, Path};
+    use isopod_spec::status::GroupKind;
+    let mut errors = FieldErrors::new();
+    errors.not_supported(&Path::new(name), value, supported);
+    Status::invalid(GroupKind { group: "meta.k8s.io", kind: "WriteOptions" }, "", &errors)
+}
