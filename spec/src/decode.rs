@@ -6,6 +6,7 @@
 pub mod cursor;
 pub mod protobuf;
 pub mod strict;
+pub mod yaml;
 
 use thiserror::Error;
 
@@ -26,6 +27,9 @@ pub enum DecodeError {
     /// A malformed protobuf body, or one made to grow.
     #[error("{0}")]
     Protobuf(String),
+    /// Not YAML, or more of it than is allowed.
+    #[error("error converting YAML to JSON: {0}")]
+    Yaml(String),
     /// The envelope of a protobuf body names a kind that the schema has not.
     #[error("no kind {kind:?} is registered for version {api_version:?}")]
     UnknownKind {
