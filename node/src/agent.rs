@@ -1,1 +1,5 @@
 //! The agent's loop: observe, plan, apply.
+
+pub mod backoff;
+pub mod plan;
+pub mod pod;
