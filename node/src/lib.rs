@@ -3,6 +3,7 @@
 //! An ordinary API client: it knows the control plane only by HTTP.
 
 pub mod agent;
+mod coalesce;
 pub mod images;
 pub mod local;
 pub mod logs;

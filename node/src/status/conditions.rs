@@ -65,7 +65,7 @@ fn condition(
     PodCondition {
         type_: verdict.kind.to_owned(),
         status: status.to_owned(),
-        reason: reason.map(str::to_owned),
+        reason: reason.filter(|reason| !reason.is_empty()).map(str::to_owned),
         message: message.filter(|message| !message.is_empty()),
         last_transition_time: unchanged
             .and_then(|before| before.last_transition_time.clone())
