@@ -158,3 +158,6 @@ fn work(queue: &Receiver<Job>, shared: &Shared, disk: &dyn Disk) {
         drop(shared.inbox.push(Input::Done(job.run(disk))));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -203,7 +203,8 @@ impl Log {
         }
         let mut rest = entries;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(fitting(rest));
+            let frame_bytes = FRAME_BYTES.min(self.options.segment_bytes as usize / 2);
+            let (now, later) = rest.split_at(fitting(rest, frame_bytes));
             self.write_frame(now)?;
             rest = later;
         }
@@ -355,12 +356,12 @@ impl Log {
     }
 }
 
-/// How many of the entries go into one frame: at least one.
-fn fitting(entries: &[Entry]) -> usize {
+/// How many of the entries go into a frame of this size: at least one.
+fn fitting(entries: &[Entry], frame_bytes: usize) -> usize {
     let mut bytes = 0;
     let count = entries.iter().take_while(|entry| {
         bytes += frame::entry_len(entry);
-        bytes <= FRAME_BYTES
+        bytes <= frame_bytes
     });
     count.count().max(1)
 }

@@ -115,6 +115,7 @@ impl Member {
             pre_vote: true,
             ..raft::Config::default()
         };
+        let proposals = Proposals::new(log.segment_bytes());
         let node = RawNode::new(&options, log, &raft_logger::logger())?;
         let snapshots = Snapshots {
             index: meta.position.index,
@@ -129,7 +130,7 @@ impl Member {
             cluster: meta.cluster,
             conf_state: meta.conf_state,
             applied,
-            proposals: Proposals::default(),
+            proposals,
             reads: Reads::new(rand::random()),
             snapshots,
             jobs: Vec::new(),
@@ -168,6 +169,8 @@ impl Member {
             }
             self.propose()?;
             self.ask_for_reads();
+        } else {
+            self.refuse_when_full();
         }
         self.advance()
     }
@@ -246,6 +249,7 @@ impl Member {
                 self.note_full(error)?;
                 break;
             }
+            self.note_space();
             self.finish(ready)?;
         }
         self.reads.answer(self.applied.index);
@@ -332,11 +336,15 @@ impl Member {
                 return Ok(false);
             }
         }
+        self.note_space();
+        Ok(true)
+    }
+
+    fn note_space(&mut self) {
         if self.full_until.take().is_some() {
             tracing::info!("there is space on the disk again; writes resume");
             self.shared.counters.disk_full.store(false, Ordering::Relaxed);
         }
-        Ok(true)
     }
 
     /// Remembers that the disk is full; any other failure of it is final.

@@ -46,7 +46,7 @@ pub(crate) fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<(Arc<Shared>,
     let shared = Arc::new(Shared::new(config, machine.snapshot()));
     let applied = replay(&mut machine, &log, meta.position, &shared, &*disk)?;
     shared.sole_voter.store(sole_voter, Ordering::Release);
-    remove_leftovers(&*disk, &names, meta.position.index)?;
+    remove_leftovers(&*disk, meta.position.index)?;
     let parts = Parts { machine, log, meta, applied };
     let member = Member::new(config, shared.clone(), parts)
         .map_err(|error| OpenError::Raft { source: Box::new(error) })?;
@@ -58,8 +58,8 @@ fn newest_snapshot(names: &[String]) -> Option<&String> {
 }
 
 fn log_options(config: &Config) -> log::Options {
-    // A batch is one transaction longer than its limit at most, and must fit in a fresh segment.
-    let least = 2 * config.txn_bytes_max as u64 + (16 << 20);
+    // What is proposed at a time, half a segment and one transaction, must fit in a fresh one.
+    let least = 2 * config.txn_bytes_max as u64 + (64 << 10);
     let segment_bytes = config.segment_bytes.clamp(least.min(MAX_SEGMENT_BYTES), MAX_SEGMENT_BYTES);
     log::Options { member: config.member, segment_bytes, cache_bytes: CACHE_BYTES }
 }
@@ -140,7 +140,8 @@ fn replay(
 }
 
 /// Removes unfinished files and snapshots older than the one in use.
-fn remove_leftovers(disk: &dyn Disk, names: &[String], snapshot: u64) -> Result<(), OpenError> {
+fn remove_leftovers(disk: &dyn Disk, snapshot: u64) -> Result<(), OpenError> {
+    let names = disk.list()?;
     let old = |name: &&String| snapshot_file::index_of(name).is_some_and(|index| index < snapshot);
     let unfinished = |name: &&String| {
         name.as_str() == snapshot_file::UNFINISHED_FILE || log::UNFINISHED_FILES.contains(&name.as_str())

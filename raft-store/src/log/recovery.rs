@@ -198,6 +198,8 @@ fn judge(bytes: &[u8], offset: usize, why: Unreadable, sequence: u64) -> End {
         Unreadable::Blank => End::Torn,
         Unreadable::Checksum(length) if frame::looks_torn(rest, offset, length, SECTOR_BYTES) => End::Torn,
         Unreadable::Checksum(_) => End::Damaged("the checksum of a frame does not fit"),
+        // No more than a scrap of a length: nothing was written here to its end.
+        Unreadable::Length if used < frame::ALIGN_BYTES => End::Torn,
         Unreadable::Length => End::Damaged("the length of a frame is impossible"),
         Unreadable::Content => End::Damaged("a frame holds what no release wrote"),
     }

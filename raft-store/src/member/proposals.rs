@@ -12,17 +12,17 @@ use crate::log::frame::Position;
 use crate::membership::MemberId;
 use crate::shared::Proposal;
 
-/// Transactions are put into one entry up to this size, about; and entries into one sync up to four times that.
-/// More would only delay the first answers.
+/// Transactions are put into one entry up to this size, about, or an eighth of a segment; and entries into one sync up
+/// to four times that. More would only delay the first answers.
 const ENTRY_BYTES: usize = 1 << 20;
-const ROUND_BYTES: usize = 4 << 20;
+const ROUND_ENTRIES: usize = 4;
 
 /// How long a proposal waits for a leader to be known. An election takes a fraction of it.
 const LEADER_WAIT: Duration = Duration::from_secs(5);
 
 /// What was accepted and not answered.
-#[derive(Default)]
 pub(super) struct Proposals {
+    entry_bytes: usize,
     /// Not proposed yet, with the time it came.
     waiting: VecDeque<(Proposal, Duration)>,
     /// Proposed, in the order of the log.
@@ -36,6 +36,12 @@ pub(super) struct Batch {
 }
 
 impl Proposals {
+    pub(super) fn new(segment_bytes: u64) -> Self {
+        let eighth = usize::try_from(segment_bytes / 8).unwrap_or(usize::MAX);
+        let entry_bytes = ENTRY_BYTES.min(eighth);
+        Self { entry_bytes, waiting: VecDeque::new(), pending: VecDeque::new() }
+    }
+
     pub(super) fn accept(&mut self, proposal: Proposal, now: Duration) {
         self.waiting.push_back((proposal, now));
     }
@@ -64,7 +70,7 @@ impl Proposals {
         let (mut batch, mut bytes) = (Vec::new(), codec::ENVELOPE_BYTES);
         while let Some((next, _)) = self.waiting.front() {
             let more = codec::encoded_len(&next.txn);
-            if !batch.is_empty() && bytes + more > ENTRY_BYTES {
+            if !batch.is_empty() && bytes + more > self.entry_bytes {
                 break;
             }
             bytes += more;
@@ -113,7 +119,7 @@ impl Member {
             return Ok(());
         }
         let mut round = 0;
-        while round < ROUND_BYTES {
+        while round < ROUND_ENTRIES * self.proposals.entry_bytes {
             let Some((batch, bytes)) = self.proposals.next_batch() else { break };
             if !self.has_room(round + bytes)? {
                 let dir = &self.shared.dir;
@@ -150,7 +156,7 @@ impl Member {
         }
     }
 
-    fn refuse_when_full(&mut self) {
+    pub(super) fn refuse_when_full(&mut self) {
         if self.full_until.is_some() {
             let dir = self.shared.dir.clone();
             self.proposals.refuse(|| ProposeError::DiskFull { dir: dir.clone() });
