@@ -22,3 +22,6 @@ pub mod table;
 
 mod defaults;
 mod validation;
+
+#[cfg(test)]
+mod testing;

@@ -123,3 +123,6 @@ fn validate_status(status: &ReplicaSetStatus, errors: &mut FieldErrors) {
         errors.invalid(&path.child("availableReplicas"), available, detail);
     }
 }
+
+#[cfg(test)]
+mod tests;

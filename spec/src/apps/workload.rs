@@ -21,7 +21,7 @@ pub(super) fn selector_and_template(
     let path = SPEC.child("selector");
     selector::validate(chosen, &path, errors);
     if Selector::of(Some(chosen)).is_everything() {
-        errors.invalid(&path, Shown::json(chosen), "empty selector is invalid for deployment");
+        errors.required(&path, "");
     }
     let path = SPEC.child("template");
     match template {
@@ -37,7 +37,7 @@ pub(super) fn selector_and_template(
 fn fits(chosen: &LabelSelector, template: &PodTemplateSpec, path: &Path<'_>, errors: &mut FieldErrors) {
     let selector = Selector::of(Some(chosen));
     let labels = template.metadata.as_ref().and_then(|meta| meta.labels.as_ref());
-    if !selector.is_everything() && !selector.matches(labels) {
+    if selector.is_everything() || !selector.matches(labels) {
         let metadata = path.child("metadata");
         let shown = labels.map_or_else(|| Shown::json(&()), Shown::json);
         errors.invalid(&metadata.child("labels"), shown, "`selector` does not match template `labels`");

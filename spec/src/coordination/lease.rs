@@ -45,3 +45,6 @@ impl Resource for Lease {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,3 +76,6 @@ pub(crate) fn check_key(path: &Path<'_>, key: &str, errors: &mut FieldErrors) {
         errors.invalid(&path.key(key), key, &fault);
     }
 }
+
+#[cfg(test)]
+mod tests;

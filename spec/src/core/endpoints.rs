@@ -103,3 +103,6 @@ fn addresses(subsets: &[EndpointSubset]) -> String {
 fn host_port(ip: &str, port: i32) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
+
+#[cfg(test)]
+mod tests;

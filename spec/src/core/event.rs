@@ -123,3 +123,6 @@ fn source(event: &Event) -> String {
         instance => format!("{}, {instance}", component(event)),
     }
 }
+
+#[cfg(test)]
+mod tests;

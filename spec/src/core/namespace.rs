@@ -112,3 +112,6 @@ impl Resource for Namespace {
         self.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default().into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,3 +157,6 @@ fn address<'a>(node: &'a Node, kind: &str) -> &'a str {
     let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
     addresses.into_iter().find(|address| address.type_ == kind).map_or("<none>", |address| &address.address)
 }
+
+#[cfg(test)]
+mod tests;

@@ -126,3 +126,6 @@ fn require_json(secret: &Secret, key: &str, errors: &mut FieldErrors) {
 fn entry<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
     secret.data.as_ref()?.get(key).map(|value| value.0.as_slice())
 }
+
+#[cfg(test)]
+mod tests;

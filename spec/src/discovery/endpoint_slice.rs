@@ -151,3 +151,6 @@ fn first_few(items: Vec<String>) -> String {
         _ => items.join(","),
     }
 }
+
+#[cfg(test)]
+mod tests;
