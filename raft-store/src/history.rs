@@ -11,6 +11,7 @@
 mod topics;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio::sync::Notify;
 use crate::machine::Applied;
 use crate::state::{KeyRange, Revision, Snapshot};
 use crate::watch::{Event, WatchEnd};
-use topics::{TopicId, Topics};
+use topics::{TopicId, Topics, Touched};
 
 /// Events handed out at once, about: bounds the time that one reader holds the lock.
 const BATCH_EVENTS: usize = 256;
@@ -76,6 +77,8 @@ pub(crate) struct Cursor {
     topic: TopicId,
     range: KeyRange,
     position: Revision,
+    /// The greatest progress told so far: when the topic forgets, less can be known than before.
+    told: AtomicU64,
     changed: Arc<Notify>,
 }
 
@@ -150,8 +153,8 @@ impl History {
     /// Adds the commits that lead to the state `base`; the watchers they concern are woken by what it returns. `now` is
     /// the time since some fixed moment.
     pub(crate) fn publish(&self, commits: Vec<Commit>, base: Snapshot, now: Duration) -> Wake {
-        let mut touched = Vec::new();
         let mut inner = self.lock();
+        let mut touched = Touched::after(inner.latest());
         for commit in commits {
             inner.push(commit, now, &mut touched);
         }
@@ -159,7 +162,7 @@ impl History {
         let old_base = std::mem::replace(&mut inner.base, base);
         let forgotten = inner.trim(now);
         drop(inner);
-        Wake { touched, _forgotten: (old_base, forgotten) }
+        Wake { touched: touched.topics, _forgotten: (old_base, forgotten) }
     }
 
     /// Forgets what is older than the window; `publish` does it too, this is for quiet times.
@@ -187,7 +190,7 @@ impl History {
         }
         let latest = inner.latest();
         let (topic, changed) = inner.topics.join(&range, latest);
-        Ok(Cursor { topic, range, position: from, changed })
+        Ok(Cursor { topic, range, position: from, told: AtomicU64::new(0), changed })
     }
 
     pub(crate) fn unsubscribe(&self, cursor: &Cursor) {
@@ -199,7 +202,8 @@ impl History {
     }
 
     pub(crate) fn progress(&self, cursor: &Cursor) -> Revision {
-        self.lock().progress(cursor)
+        let known = self.lock().progress(cursor);
+        Revision(cursor.told.fetch_max(known.0, Ordering::Relaxed).max(known.0))
     }
 
     /// The state at `revision`: walks back from the nearest later state that is at hand, and keeps what it finds for
@@ -243,7 +247,7 @@ impl Inner {
         Revision(self.floor.0 + self.commits.len() as u64)
     }
 
-    fn push(&mut self, commit: Commit, now: Duration, touched: &mut Vec<Arc<Notify>>) {
+    fn push(&mut self, commit: Commit, now: Duration, touched: &mut Touched) {
         assert_eq!(commit.revision, self.latest().next(), "a revision was left out of the history");
         for event in &commit.events {
             self.topics.record(&event.key, commit.revision, self.floor, touched);

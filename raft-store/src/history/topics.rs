@@ -37,6 +37,26 @@ struct Topic {
     complete_from: Revision,
 }
 
+/// The topics that one publication touches, each once.
+pub(crate) struct Touched {
+    before: Revision,
+    pub(crate) topics: Vec<Arc<Notify>>,
+}
+
+impl Touched {
+    /// For a publication of revisions after `before`.
+    pub(crate) fn after(before: Revision) -> Self {
+        Self { before, topics: Vec::new() }
+    }
+
+    /// To be called before the change is listed in the topic.
+    fn add(&mut self, topic: &Topic) {
+        if topic.revisions.back().is_none_or(|last| *last <= self.before) {
+            self.topics.push(topic.changed.clone());
+        }
+    }
+}
+
 enum Shape {
     Key,
     Prefix,
@@ -92,15 +112,8 @@ impl Topics {
         }
     }
 
-    /// Notes that `key` changed at `revision` in every topic that holds it; adds those to `touched` that were not
-    /// touched at a revision of this publication before.
-    pub(crate) fn record(
-        &mut self,
-        key: &Bytes,
-        revision: Revision,
-        floor: Revision,
-        touched: &mut Vec<Arc<Notify>>,
-    ) {
+    /// Notes that `key` changed at `revision` in every topic that holds it.
+    pub(crate) fn record(&mut self, key: &Bytes, revision: Revision, floor: Revision, touched: &mut Touched) {
         let Self { slots, by_key, by_prefix, prefix_lengths, others, .. } = self;
         let exact = by_key.get(key).into_iter();
         let lengths = prefix_lengths.keys().take_while(|length| **length <= key.len());
@@ -108,9 +121,8 @@ impl Topics {
         let others = others.iter().filter(|(range, _)| range.contains(key)).map(|(_, id)| id);
         for id in exact.chain(prefixes).chain(others) {
             let topic = slots[id.0].as_mut().expect("an indexed topic exists");
-            if topic.push(revision, floor) {
-                touched.push(topic.changed.clone());
-            }
+            touched.add(topic);
+            topic.push(revision, floor);
         }
     }
 
@@ -179,11 +191,10 @@ impl Topics {
 }
 
 impl Topic {
-    /// Lists `revision`; says whether it was not listed yet. Drops from the list what the history has forgotten
-    /// and what exceeds the bound.
-    fn push(&mut self, revision: Revision, floor: Revision) -> bool {
+    /// Lists `revision`, once. Drops from the list what the history has forgotten and what exceeds the bound.
+    fn push(&mut self, revision: Revision, floor: Revision) {
         if self.revisions.back() == Some(&revision) {
-            return false;
+            return;
         }
         while self.revisions.front().is_some_and(|oldest| *oldest <= floor)
             || self.revisions.len() >= LISTED_MAX
@@ -191,6 +202,13 @@ impl Topic {
             self.complete_from = self.revisions.pop_front().expect("checked to be non-empty");
         }
         self.revisions.push_back(revision);
-        true
+    }
+}
+
+#[cfg(test)]
+impl Topics {
+    /// Topics that can be found by their range.
+    pub(crate) fn indexed(&self) -> usize {
+        self.by_key.len() + self.by_prefix.len() + self.prefix_lengths.len() + self.others.len()
     }
 }
