@@ -249,11 +249,9 @@ impl FieldErrors {
         self.push(path, Problem::Forbidden, None, detail);
     }
 
-    /// The value is none of `supported`, which the message lists sorted.
+    /// The value is none of `supported`, which the message lists in the order given.
     pub fn not_supported(&mut self, path: &Path<'_>, value: impl Into<Shown>, supported: &[&str]) {
-        let mut sorted = supported.to_vec();
-        sorted.sort_unstable();
-        let quoted: Vec<String> = sorted.into_iter().map(quote).collect();
+        let quoted: Vec<String> = supported.iter().map(|word| quote(word)).collect();
         let detail = match quoted.is_empty() {
             true => String::new(),
             false => format!("supported values: {}", quoted.join(", ")),
@@ -304,7 +302,7 @@ mod tests {
         errors.required(&first.child("image"), "");
         errors.invalid(&first.child("name"), "A\n\"", "a lowercase RFC 1123 label must …");
         errors.invalid(&spec.child("replicas"), -1, "must be greater than or equal to 0");
-        errors.not_supported(&spec.child("restartPolicy"), "No", &["OnFailure", "Always", "Never"]);
+        errors.not_supported(&spec.child("restartPolicy"), "No", &["Always", "OnFailure", "Never"]);
         errors.duplicate(&first.child("name"), "web");
         errors.forbidden(&spec, "updates are forbidden");
         errors.too_long(&Path::new("metadata").child("annotations"), 262144);
@@ -322,7 +320,7 @@ mod tests {
             FieldValueRequired | spec.containers[0].image: Required value
             FieldValueInvalid | spec.containers[0].name: Invalid value: "A\n\"": a lowercase RFC 1123 label must …
             FieldValueInvalid | spec.replicas: Invalid value: -1: must be greater than or equal to 0
-            FieldValueNotSupported | spec.restartPolicy: Unsupported value: "No": supported values: "Always", "Never", "OnFailure"
+            FieldValueNotSupported | spec.restartPolicy: Unsupported value: "No": supported values: "Always", "OnFailure", "Never"
             FieldValueDuplicate | spec.containers[0].name: Duplicate value: "web"
             FieldValueForbidden | spec: Forbidden: updates are forbidden
             FieldValueTooLong | metadata.annotations: Too long: may not be more than 262144 bytes

@@ -37,7 +37,7 @@ fn broken_nodes_are_told_what_is_wrong() {
             spec.taints[1]: Duplicate value: {"effect":"NoSchedule","key":"a"}
             spec.taints[2].key: Invalid value: "": name part must be non-empty
             spec.taints[2].key: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
-            spec.taints[2].effect: Unsupported value: "Never": supported values: "NoExecute", "NoSchedule", "PreferNoSchedule"
+            spec.taints[2].effect: Unsupported value: "Never": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"
             spec.taints[3].effect: Required value"#]],
     );
     let placed = "{metadata: {name: n1}, spec: {podCIDRs: [10.42.0.0/24], providerID: isopod://n}}";

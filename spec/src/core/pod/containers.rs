@@ -205,6 +205,10 @@ fn resources(requirements: &ResourceRequirements, path: &Path<'_>, errors: &mut 
                 let detail = format!("must be less than or equal to {name} limit of {limit}");
                 errors.invalid(&requests_path, request.to_string().as_str(), &detail);
             }
+            (Ok(request), Some(Ok(limit))) if request != limit && !may_overcommit(name) => {
+                let detail = format!("must be equal to {name} limit of {limit}");
+                errors.invalid(&requests_path, request.to_string().as_str(), &detail);
+            }
             (Ok(_), None) if !may_overcommit(name) => {
                 errors.required(&limits_path, "Limit must be set for non overcommitable resources");
             }

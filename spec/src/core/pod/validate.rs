@@ -165,7 +165,7 @@ fn names(spec: &PodSpec, path: &Path<'_>, errors: &mut FieldErrors) {
             validation::syntax(&path.child(field), value, faults, errors);
         }
     }
-    let policies: &[&str] = &["Never", "PreemptLowerPriority"];
+    let policies: &[&str] = &["PreemptLowerPriority", "Never"];
     let policy = spec.preemption_policy.as_ref();
     validation::optional_word(&path.child("preemptionPolicy"), policy, policies, errors);
 }

@@ -135,7 +135,7 @@ fn addresses(spec: &ServiceSpec, errors: &mut FieldErrors) {
     for (index, family) in spec.ip_families.iter().flatten().enumerate() {
         validation::optional_word(&families.index(index), Some(family), &["IPv4", "IPv6"], errors);
     }
-    let policies: &[&str] = &["SingleStack", "PreferDualStack", "RequireDualStack"];
+    let policies: &[&str] = &["PreferDualStack", "RequireDualStack", "SingleStack"];
     let policy = spec.ip_family_policy.as_ref();
     validation::optional_word(&SPEC.child("ipFamilyPolicy"), policy, policies, errors);
 }
