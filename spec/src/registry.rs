@@ -128,3 +128,88 @@ impl Kinds {
         self.kinds.iter().filter(move |kind| kind.categories.iter().any(|known| known == category))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn the_list_is_what_discovery_and_storage_are_made_of() {
+        let lines: Vec<String> = builtin()
+            .iter()
+            .map(|kind| {
+                let below: Vec<&str> = kind.subresources.iter().map(|subresource| subresource.name).collect();
+                let prefix = String::from_utf8(kind.prefix(None)).unwrap();
+                format!(
+                    "{} {}/{} [{}] {} {:?} below [{}]",
+                    prefix,
+                    kind.api_version(),
+                    kind.kind,
+                    kind.short_names.join(" "),
+                    kind.categories.join(" "),
+                    kind.scope,
+                    below.join(" ")
+                )
+            })
+            .collect();
+        expect![[r#"
+            /registry/core/configmaps/ v1/ConfigMap [cm]  Namespaced below []
+            /registry/core/endpoints/ v1/Endpoints [ep]  Namespaced below []
+            /registry/core/events/ v1/Event [ev]  Namespaced below []
+            /registry/core/namespaces/ v1/Namespace [ns]  Cluster below [finalize status]
+            /registry/core/nodes/ v1/Node [no]  Cluster below [status]
+            /registry/core/pods/ v1/Pod [po] all Namespaced below [binding log status]
+            /registry/core/secrets/ v1/Secret []  Namespaced below []
+            /registry/core/services/ v1/Service [svc] all Namespaced below [status]
+            /registry/core/serviceaccounts/ v1/ServiceAccount [sa]  Namespaced below []
+            /registry/apps/deployments/ apps/v1/Deployment [deploy] all Namespaced below [scale status]
+            /registry/apps/replicasets/ apps/v1/ReplicaSet [rs] all Namespaced below [scale status]
+            /registry/coordination.k8s.io/leases/ coordination.k8s.io/v1/Lease []  Namespaced below []
+            /registry/discovery.k8s.io/endpointslices/ discovery.k8s.io/v1/EndpointSlice []  Namespaced below []"#]].assert_eq(&lines.join("\n"));
+    }
+
+    #[test]
+    fn kinds_are_found_by_every_name_they_have() {
+        for (typed, found) in [
+            ("pods", "Pod"),
+            ("pod", "Pod"),
+            ("po", "Pod"),
+            ("Pod", "Pod"),
+            ("deploy", "Deployment"),
+            ("deployments.apps", "Deployment"),
+            ("Deployment.apps", "Deployment"),
+            ("svc", "Service"),
+            ("sa", "ServiceAccount"),
+            ("ns", "Namespace"),
+            ("lease.coordination.k8s.io", "Lease"),
+        ] {
+            assert_eq!(builtin().by_typed_name(typed).map(|kind| kind.kind.as_str()), Some(found), "{typed}");
+        }
+        assert!(builtin().by_typed_name("unicorns").is_none());
+        assert!(builtin().by_typed_name("pods.apps").is_none());
+        assert_eq!(builtin().by_plural("apps", "v1", "deployments").unwrap().kind, "Deployment");
+        assert!(builtin().by_plural("", "v1", "deployments").is_none());
+        assert_eq!(builtin().by_kind("apps/v1", "Deployment").unwrap().plural, "deployments");
+        assert_eq!(builtin().by_group_kind("apps", "Deployment").unwrap().plural, "deployments");
+        assert_eq!(kind_of::<core::Pod>().plural, "pods");
+        let all: Vec<&str> = builtin().in_category("all").map(|kind| kind.plural.as_str()).collect();
+        assert_eq!(all, ["pods", "services", "deployments", "replicasets"]);
+    }
+
+    #[test]
+    fn groups_are_listed_once_with_core_first() {
+        assert_eq!(
+            builtin().groups(),
+            [
+                ("", vec!["v1"]),
+                ("apps", vec!["v1"]),
+                ("coordination.k8s.io", vec!["v1"]),
+                ("discovery.k8s.io", vec!["v1"])
+            ]
+        );
+        let sorted: Vec<&str> =
+            builtin().of_version("apps", "v1").iter().map(|kind| kind.plural.as_str()).collect();
+        assert_eq!(sorted, ["deployments", "replicasets"]);
+    }
+}

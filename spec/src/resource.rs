@@ -301,3 +301,6 @@ impl<T: Resource> Object for Typed<T> {
         Box::new(self.clone())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,12 @@
 //! (ValidateSecret, ValidateSecretUpdate).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::jiff::Timestamp;
+use serde::de::IgnoredAny;
 
 use super::config_map::{DATA_MAX_BYTES, check_key};
 use crate::defaults;
@@ -100,7 +102,11 @@ fn check_type(secret: &Secret, errors: &mut FieldErrors) {
                 require(secret, &["username", "password"], errors);
             }
         }
-        "kubernetes.io/ssh-auth" => require(secret, &["ssh-privatekey"], errors),
+        "kubernetes.io/ssh-auth" => {
+            if entry(secret, "ssh-privatekey").is_none_or(<[u8]>::is_empty) {
+                errors.required(&DATA.key("ssh-privatekey"), "");
+            }
+        }
         "kubernetes.io/tls" => require(secret, &["tls.crt", "tls.key"], errors),
         _ => {}
     }
@@ -116,7 +122,7 @@ fn require_json(secret: &Secret, key: &str, errors: &mut FieldErrors) {
     match entry(secret, key) {
         None => errors.required(&DATA.key(key), ""),
         Some(bytes) => {
-            if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+            if let Err(error) = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(bytes) {
                 errors.invalid(&DATA.key(key), "<secret contents redacted>", &error.to_string());
             }
         }
