@@ -16,7 +16,9 @@ use crate::disk::Disk;
 use crate::error::DriverError;
 use crate::log::Unsynced;
 use crate::member::{Member, TICK};
+use crate::membership::MemberId;
 use crate::shared::{Input, Shared};
+use crate::transport::{self, Transport};
 use crate::worker::Job;
 
 /// How often the driver looks at the clock when nothing happens, to forget old history.
@@ -29,6 +31,7 @@ const JOBS_MAX: usize = 8;
 pub struct Driver {
     member: Member,
     disk: Arc<dyn Disk>,
+    transport: Arc<dyn Transport>,
     shared: CloseOnDrop,
 }
 
@@ -42,8 +45,13 @@ impl Drop for CloseOnDrop {
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, member: Member, disk: Arc<dyn Disk>) -> Self {
-        Self { member, disk, shared: CloseOnDrop(shared) }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        member: Member,
+        disk: Arc<dyn Disk>,
+        transport: Arc<dyn Transport>,
+    ) -> Self {
+        Self { member, disk, transport, shared: CloseOnDrop(shared) }
     }
 
     /// Runs until `shutdown`; finishes what was handed in before, then closes. A disk error ends it with the error
@@ -96,14 +104,24 @@ impl Driver {
                 self.member.tick();
             }
             let mut unsynced = self.member.step(inputs.drain(..), now)?;
+            self.send();
             while let Some(written) = unsynced {
                 sync(&shared, &written)?;
                 unsynced = self.member.synced(&written)?;
+                self.send();
             }
             self.member.take_jobs().into_iter().for_each(|job| worker.give(job));
             wait = self.wait(clock.elapsed());
         }
         Ok(())
+    }
+
+    fn send(&mut self) {
+        for message in self.member.take_messages() {
+            if let Some(bytes) = transport::encode(self.shared.0.cluster, &message) {
+                self.transport.send(MemberId(message.to), bytes);
+            }
+        }
     }
 
     fn wait(&self, now: Duration) -> Duration {

@@ -42,6 +42,11 @@ impl<T> Inbox<T> {
         Ok(())
     }
 
+    /// How much waits.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().items.len()
+    }
+
     /// Moves everything that waits into `into` (which must be empty). When there is nothing, sleeps until there is,
     /// at most for `timeout`.
     pub(crate) fn take(&self, into: &mut Vec<T>, timeout: Duration) {

@@ -19,6 +19,7 @@
 //! | `driver`, `worker`, `inbox` | the threads around it |
 //! | `log`, `snapshot_file`, `open` | files: format, recovery |
 //! | `disk` | the file operations, behind a trait |
+//! | `transport` | messages between members: who carries them, and their bytes |
 
 pub mod command;
 mod config;
@@ -37,6 +38,7 @@ mod shared;
 mod snapshot_file;
 pub mod state;
 pub mod store;
+pub mod transport;
 pub mod watch;
 mod wire;
 mod worker;

@@ -67,6 +67,7 @@ pub(crate) struct Member {
     reads: Reads,
     snapshots: Snapshots,
     jobs: Vec<Job>,
+    outgoing: Vec<Message>,
     /// A job makes the next segment.
     preparing: bool,
     /// Jobs that lacked space are tried again at this time.
@@ -134,6 +135,7 @@ impl Member {
             reads: Reads::new(rand::random()),
             snapshots,
             jobs: Vec::new(),
+            outgoing: Vec::new(),
             preparing: false,
             jobs_at: Duration::ZERO,
             full_until: None,
@@ -159,6 +161,7 @@ impl Member {
                 Input::Propose(proposal) => self.proposals.accept(proposal, now),
                 Input::Read(request) if self.is_sole_voter() => request.answer(Ok(())),
                 Input::Read(request) => self.reads.accept(request, now),
+                Input::Message(message) => self.receive(message),
                 Input::Done(outcome) => self.job_done(outcome)?,
                 Input::Shutdown => self.stopping = true,
             }
@@ -189,9 +192,15 @@ impl Member {
         while self.unsynced.front().is_some_and(|written| written.sequence <= unsynced.sequence) {
             let written = self.unsynced.pop_front().expect("checked to be there");
             self.node.on_persist_ready(written.number);
-            self.send(written.messages);
+            self.outgoing.extend(written.messages);
         }
         self.advance()
+    }
+
+    /// Messages for other members, to be sent before the caller waits for the disk: those of a leader may overtake its
+    /// own write, and those that must not are not among them yet.
+    pub(crate) fn take_messages(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.outgoing)
     }
 
     /// Work for another thread.
@@ -227,6 +236,17 @@ impl Member {
     fn is_sole_voter(&self) -> bool {
         let ConfState { voters, voters_outgoing, .. } = &self.conf_state;
         voters[..] == [self.node.raft.id] && voters_outgoing.is_empty()
+    }
+
+    fn receive(&mut self, message: Message) {
+        // Raft must not be touched while it waits for something to be written; what matters is sent again.
+        if self.unwritten.is_some() {
+            return;
+        }
+        let from = message.from;
+        if let Err(error) = self.node.step(message) {
+            tracing::debug!(from, %error, "message not taken");
+        }
     }
 
     /// The only voter need not wait for the clock.
@@ -266,7 +286,7 @@ impl Member {
         }
         self.node.has_ready().then(|| {
             let mut ready = self.node.ready();
-            self.send(ready.take_messages());
+            self.outgoing.extend(ready.take_messages());
             ready
         })
     }
@@ -286,16 +306,10 @@ impl Member {
             }
             None => {
                 self.node.on_persist_ready(number);
-                self.send(messages);
+                self.outgoing.extend(messages);
             }
         }
         self.apply(committed)
-    }
-
-    fn send(&self, messages: Vec<Message>) {
-        for message in messages {
-            tracing::debug!(to = message.to, "no way to other members yet; message dropped");
-        }
     }
 
     /// Asks for linearizable reads that wait, when there is somebody to ask.
@@ -437,3 +451,6 @@ impl Member {
 fn raft_failed(error: raft::Error) -> DriverError {
     DriverError::Raft { source: Box::new(error) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ pub(crate) fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<(Arc<Shared>,
         // What is in the log of the only voter is committed: its own disk is the quorum.
         log.commit_all();
     }
-    let shared = Arc::new(Shared::new(config, machine.snapshot()));
+    let shared = Arc::new(Shared::new(config, meta.cluster, machine.snapshot()));
     let applied = replay(&mut machine, &log, meta.position, &shared, &*disk)?;
     shared.sole_voter.store(sole_voter, Ordering::Release);
     remove_leftovers(&*disk, meta.position.index)?;

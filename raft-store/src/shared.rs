@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use raft::eraftpb::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::command::{Txn, TxnResponse};
@@ -13,8 +14,9 @@ use crate::config::Config;
 use crate::error::{ProposeError, ReadError};
 use crate::history::{Commit, History, Limits};
 use crate::inbox::Inbox;
-use crate::membership::Leadership;
+use crate::membership::{ClusterId, Leadership};
 use crate::state::{Revision, Snapshot};
+use crate::transport::{self, MessageError};
 use crate::worker::Outcome;
 
 /// Memory that writes under way may take together.
@@ -23,8 +25,12 @@ const BUDGET_BYTES: usize = 64 << 20;
 /// Unit of that budget: a small write takes one permit, so at most 65,536 wait at a time.
 const PERMIT_BYTES: usize = 1 << 10;
 
+/// When so much waits, messages of other members are dropped: Raft sends again what matters.
+const MESSAGES_MAX: usize = 4_096;
+
 pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
+    pub(crate) cluster: ClusterId,
     /// The newest applied state.
     pub(crate) state: ArcSwap<Snapshot>,
     pub(crate) applied: watch::Sender<Revision>,
@@ -58,6 +64,8 @@ pub(crate) struct Counters {
 pub(crate) enum Input {
     Propose(Proposal),
     Read(ReadRequest),
+    /// From another member.
+    Message(Message),
     /// A background job has ended.
     Done(Outcome),
     Shutdown,
@@ -99,7 +107,7 @@ impl ReadRequest {
 pub(crate) type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
 
 impl Shared {
-    pub(crate) fn new(config: &Config, state: Snapshot) -> Self {
+    pub(crate) fn new(config: &Config, cluster: ClusterId, state: Snapshot) -> Self {
         let limits = Limits {
             window: config.history_window,
             events_max: config.history_events_max,
@@ -107,6 +115,7 @@ impl Shared {
         };
         Self {
             dir: config.dir.clone(),
+            cluster,
             state: ArcSwap::from_pointee(state.clone()),
             applied: watch::Sender::new(state.revision),
             leadership: watch::Sender::default(),
@@ -167,6 +176,15 @@ impl Shared {
         }
     }
 
+    /// Hands a message of another member to the driver.
+    pub(crate) fn receive(&self, bytes: &[u8]) -> Result<(), MessageError> {
+        let message = transport::decode(self.cluster, bytes)?;
+        if self.inbox.len() >= MESSAGES_MAX {
+            return Err(MessageError::Overloaded);
+        }
+        self.inbox.push(Input::Message(message)).map_err(|_| MessageError::Closed)
+    }
+
     /// Ends everything that waits: writes, reads and watches. What was handed to the driver and not yet proposed did
     /// not happen, and is told so.
     pub(crate) fn close(&self) {
@@ -176,7 +194,7 @@ impl Shared {
             match input {
                 Input::Propose(proposal) => proposal.answer(Err(ProposeError::Closed)),
                 Input::Read(request) => request.answer(Err(ReadError::Closed)),
-                Input::Done(_) | Input::Shutdown => {}
+                Input::Message(_) | Input::Done(_) | Input::Shutdown => {}
             }
         }
         self.leadership.send_if_modified(|leadership| {

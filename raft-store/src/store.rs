@@ -18,6 +18,7 @@ use crate::membership::Leadership;
 use crate::open;
 use crate::shared::Shared;
 use crate::state::{KeyRange, Revision, Snapshot};
+use crate::transport::{Alone, MessageError, Transport};
 use crate::watch::{Watch, WatchEnd};
 
 /// A handle of an open store; cloning it costs a pointer.
@@ -71,15 +72,19 @@ impl Store {
     pub async fn open(config: Config) -> Result<(Self, Driver), OpenError> {
         let opening = tokio::task::spawn_blocking(move || {
             let disk = LocalDisk::open(&config.dir)?;
-            Self::open_on(&config, Arc::new(disk))
+            Self::open_on(&config, Arc::new(disk), Arc::new(Alone))
         });
         opening.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
-    /// As [`open`](Self::open), on a disk of the caller's making; blocks while it reads.
-    pub fn open_on(config: &Config, disk: Arc<dyn Disk>) -> Result<(Self, Driver), OpenError> {
+    /// As [`open`](Self::open), with a disk and a way to the other members of the caller's making; blocks while it reads.
+    pub fn open_on(
+        config: &Config,
+        disk: Arc<dyn Disk>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<(Self, Driver), OpenError> {
         let (shared, member) = open::open(config, disk.clone())?;
-        let driver = Driver::new(shared.clone(), member, disk);
+        let driver = Driver::new(shared.clone(), member, disk, transport);
         Ok((Self { shared }, driver))
     }
 
@@ -144,6 +149,11 @@ impl Store {
     /// Who leads, and every change of it.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.shared.leadership.subscribe()
+    }
+
+    /// Takes a message that another member's [`Transport`] sent to this one.
+    pub fn receive(&self, message: &[u8]) -> Result<(), MessageError> {
+        self.shared.receive(message)
     }
 
     /// Sizes and counters for metrics and `/readyz`.

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::disk::memory::{Faults, MemoryDisk};
+use crate::transport::Alone;
 use crate::{ClusterId, Config, KeyRange, Op, ProposeError, ReadError, Revision, Store, Txn};
 
 /// Small files, so that a short test goes through several segments and snapshots.
@@ -19,6 +20,10 @@ fn config() -> Config {
         snapshot_after_bytes: 100 << 10,
         ..Config::new("/memory")
     }
+}
+
+fn open(disk: &MemoryDisk) -> Result<(Store, Driver), crate::OpenError> {
+    Store::open_on(&config(), Arc::new(disk.clone()), Arc::new(Alone))
 }
 
 struct Running {
@@ -33,7 +38,7 @@ impl Running {
     }
 
     fn try_open(disk: &MemoryDisk) -> Result<Self, crate::OpenError> {
-        let (store, driver) = Store::open_on(&config(), Arc::new(disk.clone()))?;
+        let (store, driver) = open(disk)?;
         let shutdown = CancellationToken::new();
         let driver = tokio::spawn(driver.run(shutdown.clone()));
         Ok(Self { store, shutdown, driver })
@@ -130,8 +135,7 @@ async fn no_acknowledged_write_is_lost_wherever_the_process_is_killed() {
         for life in 1..3 {
             let what = format!("killed at {killed_at}, life {life}");
             let merged = known.iter().flatten().map(|(key, numbers)| (key.clone(), *numbers)).collect();
-            let (store, driver) = Store::open_on(&config(), Arc::new(disk.clone()))
-                .unwrap_or_else(|error| panic!("{what}: {error}"));
+            let (store, driver) = open(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
             check(&store, &merged, acknowledged, &what);
             drop((store, driver));
             acknowledged = live(&disk, 100 * life, &mut known).await;
@@ -222,7 +226,7 @@ async fn a_damaged_folder_starts_nothing_and_stays_as_it_is() {
         disk.list().expect("listed").into_iter().find(|name| name.ends_with(".seg")).expect("there is one");
     disk.tamper(&segment, |bytes| bytes[700] ^= 1);
     let (names, changes) = (disk.list().expect("listed"), disk.changes());
-    let error = Store::open_on(&config(), Arc::new(disk.clone())).err().expect("it is damaged");
+    let error = open(&disk).err().expect("it is damaged");
     assert!(error.to_string().contains(&format!("{segment} is damaged at offset ")), "{error}");
     assert_eq!(disk.list().expect("listed"), names);
     assert_eq!(disk.changes(), changes, "nothing was written or removed");
@@ -231,7 +235,7 @@ async fn a_damaged_folder_starts_nothing_and_stays_as_it_is() {
 #[tokio::test]
 async fn a_driver_that_is_dropped_leaves_nobody_waiting() {
     let disk = MemoryDisk::default();
-    let (store, driver) = Store::open_on(&config(), Arc::new(disk)).expect("it opens");
+    let (store, driver) = open(&disk).expect("it opens");
     let early = store.clone();
     let early = tokio::spawn(async move { put(&early, "/a", "1").await });
     tokio::task::yield_now().await;

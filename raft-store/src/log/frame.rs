@@ -180,7 +180,8 @@ fn content(checked: &[u8]) -> Option<Frame> {
     Some(frame)
 }
 
-fn item(reader: &mut Reader<'_>) -> Option<Item> {
+/// Reads one item; `None` when it is not one.
+pub(crate) fn item(reader: &mut Reader<'_>) -> Option<Item> {
     Some(match reader.u8()? {
         HARD_STATE => {
             let (term, vote, commit) = (reader.u64()?, reader.u64()?, reader.u64()?);
