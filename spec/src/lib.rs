@@ -8,6 +8,7 @@ pub mod coordination;
 pub mod core;
 pub mod decode;
 pub mod discovery;
+pub mod events;
 pub mod field_error;
 pub mod meta;
 pub mod openapi;

@@ -9,6 +9,7 @@ use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 
+use crate::events;
 use crate::resource::{Kind, Resource};
 
 /// The kinds of this build. **A new kind is one line here.**
@@ -27,6 +28,7 @@ fn builtin_kinds() -> Kinds {
         .with::<apps::ReplicaSet>()
         .with::<coordination::Lease>()
         .with::<discovery::EndpointSlice>()
+        .with_kind(events::event::kind())
 }
 
 static BUILTIN: LazyLock<Kinds> = LazyLock::new(builtin_kinds);
@@ -55,6 +57,11 @@ impl Kinds {
     fn with<T: Resource>(mut self) -> Kinds {
         self.by_type.insert(TypeId::of::<T>(), self.kinds.len());
         self.kinds.push(Arc::new(Kind::of::<T>()));
+        self
+    }
+
+    fn with_kind(mut self, kind: Kind) -> Kinds {
+        self.kinds.push(Arc::new(kind));
         self
     }
 
@@ -166,7 +173,8 @@ mod tests {
             /registry/apps/deployments/ apps/v1/Deployment [deploy] all Namespaced below [scale status]
             /registry/apps/replicasets/ apps/v1/ReplicaSet [rs] all Namespaced below [scale status]
             /registry/coordination.k8s.io/leases/ coordination.k8s.io/v1/Lease []  Namespaced below []
-            /registry/discovery.k8s.io/endpointslices/ discovery.k8s.io/v1/EndpointSlice []  Namespaced below []"#]].assert_eq(&lines.join("\n"));
+            /registry/discovery.k8s.io/endpointslices/ discovery.k8s.io/v1/EndpointSlice []  Namespaced below []
+            /registry/core/events/ events.k8s.io/v1/Event [ev]  Namespaced below []"#]].assert_eq(&lines.join("\n"));
     }
 
     #[test]
@@ -205,7 +213,8 @@ mod tests {
                 ("", vec!["v1"]),
                 ("apps", vec!["v1"]),
                 ("coordination.k8s.io", vec!["v1"]),
-                ("discovery.k8s.io", vec!["v1"])
+                ("discovery.k8s.io", vec!["v1"]),
+                ("events.k8s.io", vec!["v1"])
             ]
         );
         let sorted: Vec<&str> =

@@ -27,8 +27,9 @@ mod stored;
 pub mod write;
 
 pub use declaration::{Declaration, NameRule, Scope, Subresource, VERBS};
-pub use kind::Kind;
+pub use kind::{Codec, Kind};
 pub use stored::STORED_PREFIX;
+pub(crate) use stored::encode as encode_stored;
 
 /// Which part of an object an update writes; everything else is kept as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -164,7 +165,7 @@ pub trait Object: Any + fmt::Debug + Send + Sync {
     fn cells(&self, now: Timestamp) -> Vec<Cell>;
     /// See [`Resource::row_conditions`].
     fn row_conditions(&self) -> Vec<RowCondition>;
-    /// The value of a field selector label; `None` when the kind does not know the label.
+    /// The value of a field selector label that [`Kind::knows_field`]; `None` when the object has none.
     fn field(&self, label: &str) -> Option<Cow<'_, str>>;
     /// See [`Resource::scale`].
     fn scale(&self) -> Option<Scale>;
@@ -281,7 +282,7 @@ impl<T: Resource> Object for Typed<T> {
         match label {
             "metadata.name" => Some(self.0.metadata().name.as_deref().unwrap_or_default().into()),
             "metadata.namespace" => Some(self.0.metadata().namespace.as_deref().unwrap_or_default().into()),
-            label => T::SELECTABLE.contains(&label).then(|| self.0.field(label)),
+            label => Some(self.0.field(label)),
         }
     }
 

@@ -79,18 +79,19 @@ impl Resource for Event {
         ]
     }
 
+    /// The labels of both groups that serve events.
     fn field(&self, label: &str) -> Cow<'_, str> {
         let about = &self.involved_object;
         let value = match label {
-            "involvedObject.kind" => &about.kind,
-            "involvedObject.namespace" => &about.namespace,
-            "involvedObject.name" => &about.name,
-            "involvedObject.uid" => &about.uid,
-            "involvedObject.apiVersion" => &about.api_version,
-            "involvedObject.resourceVersion" => &about.resource_version,
-            "involvedObject.fieldPath" => &about.field_path,
+            "involvedObject.kind" | "regarding.kind" => &about.kind,
+            "involvedObject.namespace" | "regarding.namespace" => &about.namespace,
+            "involvedObject.name" | "regarding.name" => &about.name,
+            "involvedObject.uid" | "regarding.uid" => &about.uid,
+            "involvedObject.apiVersion" | "regarding.apiVersion" => &about.api_version,
+            "involvedObject.resourceVersion" | "regarding.resourceVersion" => &about.resource_version,
+            "involvedObject.fieldPath" | "regarding.fieldPath" => &about.field_path,
             "reason" => &self.reason,
-            "reportingComponent" => &self.reporting_component,
+            "reportingComponent" | "reportingController" => &self.reporting_component,
             // As upstream: the old field, else the new one.
             "source" => return component(self).into(),
             _ => &self.type_,

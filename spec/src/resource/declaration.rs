@@ -1,8 +1,8 @@
 //! Everything about a kind that is data.
 
-use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope, ResourceScope};
+use k8s_openapi::{ClusterResourceScope, ListableResource, NamespaceResourceScope, ResourceScope};
 
-use super::{Resource, Target};
+use super::Target;
 
 /// Where objects of a kind live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +119,9 @@ pub struct Declaration {
 
 impl Declaration {
     /// Names from the upstream type; the abilities most built-in kinds have.
-    pub fn of<T: Resource>(singular: &str) -> Declaration
+    pub fn of<T>(singular: &str) -> Declaration
     where
+        T: ListableResource,
         T::Scope: KnownScope,
     {
         Declaration {

@@ -1,6 +1,7 @@
 //! A registered kind: its declaration and the functions generic code calls.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
 
 use serde::Deserialize;
@@ -9,7 +10,32 @@ use super::{Declaration, Object, Resource, STORED_PREFIX, Scope, Typed, locate};
 use crate::status::{GroupKind, GroupResource, Status};
 use crate::table::Column;
 
-type Decode = Box<dyn Fn(&[u8]) -> Result<Box<dyn Object>, serde_json::Error> + Send + Sync>;
+/// How the objects of a kind are read and served.
+pub trait Codec: Send + Sync {
+    /// Reads the JSON of an object as a client writes it.
+    fn decode(&self, json: &[u8]) -> Result<Box<dyn Object>, serde_json::Error>;
+
+    /// Reads stored bytes.
+    fn decode_stored(&self, stored: &[u8]) -> Result<Box<dyn Object>, serde_json::Error> {
+        self.decode(stored)
+    }
+
+    /// For a kind that is another form of a stored one: the stored bytes in this kind's fields, again beginning
+    /// with [`STORED_PREFIX`]. `None` when they are served as they are.
+    fn served(&self, _stored: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// The codec of an upstream type.
+struct Upstream<T>(PhantomData<fn() -> T>);
+
+impl<T: Resource> Codec for Upstream<T> {
+    fn decode(&self, json: &[u8]) -> Result<Box<dyn Object>, serde_json::Error> {
+        let object: T = serde_json::from_slice(json)?;
+        Ok(Box::new(Typed(object)))
+    }
+}
 
 /// A kind as generic code sees it. Names and abilities are those of its [`Declaration`].
 pub struct Kind {
@@ -18,7 +44,8 @@ pub struct Kind {
     selectable: Vec<String>,
     api_version: String,
     head: Vec<u8>,
-    decode: Decode,
+    root: String,
+    codec: Box<dyn Codec>,
 }
 
 impl Deref for Kind {
@@ -58,20 +85,16 @@ struct TypeMeta {
 impl Kind {
     /// The kind of an upstream type.
     pub fn of<T: Resource>() -> Kind {
-        let decode: Decode = Box::new(|json| {
-            let object: T = serde_json::from_slice(json)?;
-            Ok(Box::new(Typed(object)))
-        });
         let selectable = T::SELECTABLE.iter().map(|label| (*label).to_owned()).collect();
-        Kind::new(T::declaration(), T::columns(), selectable, decode)
+        Kind::new(T::declaration(), T::columns(), selectable, Box::new(Upstream::<T>(PhantomData)))
     }
 
-    /// A kind that `decode` reads, for objects that are no upstream type.
+    /// A kind with a codec of its own, for objects that are no upstream type.
     pub fn new(
         declaration: Declaration,
         columns: Vec<Column>,
         selectable: Vec<String>,
-        decode: Decode,
+        codec: Box<dyn Codec>,
     ) -> Kind {
         let api_version = match declaration.group.as_str() {
             "" => declaration.version.clone(),
@@ -81,7 +104,22 @@ impl Kind {
             r#"{{"kind":"{}","apiVersion":"{api_version}","metadata":{{"resourceVersion":""#,
             declaration.kind
         );
-        Kind { declaration, columns, selectable, api_version, head: head.into_bytes(), decode }
+        let group = if declaration.group.is_empty() { "core" } else { declaration.group.as_str() };
+        let root = format!("/registry/{group}/{}/", declaration.plural);
+        Kind { declaration, columns, selectable, api_version, head: head.into_bytes(), root, codec }
+    }
+
+    /// This kind as another form of the objects of `stored`.
+    #[must_use]
+    pub fn stored_as(mut self, stored: &Kind) -> Kind {
+        self.root.clone_from(&stored.root);
+        self
+    }
+
+    /// True when the objects are stored as those of another kind, where whoever counts or copies them finds them.
+    pub fn is_view(&self) -> bool {
+        let group = if self.group.is_empty() { "core" } else { self.group.as_str() };
+        self.root != format!("/registry/{group}/{}/", self.plural)
     }
 
     /// `apps/v1`, or `v1` in the core group.
@@ -109,7 +147,7 @@ impl Kind {
     ///
     /// A body that is another kind, is not JSON or holds a wrong type is a BadRequest that says where.
     pub fn decode(&self, json: &[u8]) -> Result<Box<dyn Object>, Status> {
-        (self.decode)(json).map_err(|error| self.explain(json, &error))
+        self.codec.decode(json).map_err(|error| self.explain(json, &error))
     }
 
     /// Reads a patched tree, as [`Kind::decode`] reads bytes.
@@ -121,7 +159,7 @@ impl Kind {
     ///
     /// An error is damage or a newer version's data, never a client's fault.
     pub fn decode_stored(&self, stored: &[u8], revision: u64) -> Result<Box<dyn Object>, serde_json::Error> {
-        let mut object = (self.decode)(stored)?;
+        let mut object = self.codec.decode_stored(stored)?;
         object.meta_mut().resource_version = Some(revision.to_string());
         Ok(object)
     }
@@ -150,11 +188,14 @@ impl Kind {
 
     /// The stored bytes as a client gets a single object: kind, apiVersion and resourceVersion spliced in.
     pub fn object_json(&self, stored: &[u8], revision: u64) -> Vec<u8> {
-        splice(&self.head, stored, revision)
+        let served = self.codec.served(stored);
+        splice(&self.head, served.as_deref().unwrap_or(stored), revision)
     }
 
     /// Appends the stored bytes as an item of a list of a built-in kind: resourceVersion spliced in.
     pub fn append_list_item(&self, list: &mut Vec<u8>, stored: &[u8], revision: u64) {
+        let served = self.codec.served(stored);
+        let stored = served.as_deref().unwrap_or(stored);
         append(list, br#"{"metadata":{"resourceVersion":""#, stored, revision);
     }
 
@@ -167,8 +208,7 @@ impl Kind {
 
     /// The prefix of the keys of all objects, or of those of one namespace; ends with a slash.
     pub fn prefix(&self, namespace: Option<&str>) -> Vec<u8> {
-        let group = if self.group.is_empty() { "core" } else { self.group.as_str() };
-        let mut prefix = format!("/registry/{group}/{}/", self.plural);
+        let mut prefix = self.root.clone();
         if let Some(namespace) = namespace.filter(|_| self.namespaced()) {
             prefix.push_str(namespace);
             prefix.push('/');

@@ -5,15 +5,15 @@
 //! types write their fields in alphabetical order, metadata somewhere among them; the serializer here writes a
 //! struct's fields straight to bytes and leaves some out, so two passes give the wanted order without a tree.
 
+use k8s_openapi::Metadata;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::ser::{Impossible, Serialize, SerializeStruct, Serializer};
-
-use super::Resource;
 
 /// How every stored object begins; always followed by a field of the metadata, never by `}`.
 pub const STORED_PREFIX: &[u8] = br#"{"metadata":{"#;
 
 /// The stored bytes of an object. The object has a name.
-pub(super) fn encode<T: Resource>(object: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Metadata<Ty = ObjectMeta> + Serialize>(object: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     out.extend_from_slice(STORED_PREFIX);
     write_fields(object.metadata(), Fields { out: &mut out, skip: &["resourceVersion"], separator: "" });
