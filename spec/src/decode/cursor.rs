@@ -52,6 +52,20 @@ pub enum Start {
     Null,
 }
 
+impl Start {
+    /// What Go calls such a value.
+    pub fn word(self) -> &'static str {
+        match self {
+            Start::Object => "object",
+            Start::Array => "array",
+            Start::String => "string",
+            Start::Number => "number",
+            Start::Bool => "bool",
+            Start::Null => "null",
+        }
+    }
+}
+
 const VALUE: &str = "looking for beginning of value";
 const KEY: &str = "looking for beginning of object key string";
 

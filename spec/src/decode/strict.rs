@@ -96,7 +96,7 @@ impl<'j> Check<'j> {
         } else {
             self.cursor.skip(0)?;
             if start != Start::Null {
-                let word = scalar::go_word(start);
+                let word = start.word();
                 let text = format!("json: cannot unmarshal {word} into Go value of type {TYPE_META}");
                 self.mismatch = Some(DecodeError::Json(text));
             }

@@ -77,24 +77,12 @@ fn check_quantity(text: &str) -> Result<(), Mismatch<'static>> {
     if known || power { Ok(()) } else { Err(Mismatch::Quantity("unable to parse quantity's suffix")) }
 }
 
-/// What Go calls a JSON value.
-pub(super) fn go_word(start: Start) -> &'static str {
-    match start {
-        Start::Object => "object",
-        Start::Array => "array",
-        Start::String => "string",
-        Start::Number => "number",
-        Start::Bool => "bool",
-        Start::Null => "null",
-    }
-}
-
 impl Mismatch<'_> {
     /// In the words of Go's `encoding/json`: `json: cannot unmarshal string into Go struct field
     /// DeploymentSpec.spec.replicas of type int32`. `path` is from the root, without positions in lists.
     pub(super) fn describe(&self, message: MessageRef<'_>, field: &Field, kind: &Type, path: &str) -> String {
         let value = match self {
-            Mismatch::Type(start) => go_word(*start).to_owned(),
+            Mismatch::Type(start) => start.word().to_owned(),
             Mismatch::Number(number) => format!("number {number}"),
             Mismatch::Quantity(sentence) => return (*sentence).to_owned(),
         };
