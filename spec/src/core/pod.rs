@@ -109,9 +109,14 @@ impl Resource for Pod {
     }
 
     fn prepare_update(&mut self, old: &Self, target: Target) {
-        if target != Target::Status {
-            self.status.clone_from(&old.status);
-            return;
+        match target {
+            // Binding writes a node into the spec and a condition into the status.
+            Target::Binding => return,
+            Target::Status => {}
+            _ => {
+                self.status.clone_from(&old.status);
+                return;
+            }
         }
         self.spec.clone_from(&old.spec);
         self.metadata = ObjectMeta {
@@ -121,6 +126,10 @@ impl Resource for Pod {
         };
         let status = self.status.get_or_insert_default();
         status.qos_class = old.status.as_ref().and_then(|status| status.qos_class.clone());
+    }
+
+    fn deletion_grace(&self, requested: Option<i64>) -> i64 {
+        deletion_grace_seconds(self, requested)
     }
 
     fn generation_moves(&self, old: &Self) -> bool {

@@ -92,7 +92,9 @@ pub fn prepare_update(
     meta.managed_fields.clone_from(&stored.managed_fields);
     object.set_defaults();
     object.prepare_update(old, target);
-    if kind.has_generation && object.generation_moves(old) {
+    // Where a pod runs is not what its author wants of it.
+    let wanted = target != Target::Binding;
+    if kind.has_generation && wanted && object.generation_moves(old) {
         object.meta_mut().generation = Some(old.meta().generation.unwrap_or(0) + 1);
     }
     Ok(())
