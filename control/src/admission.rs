@@ -38,7 +38,7 @@ const IMMORTAL: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node
 
 /// Whether admission fills in something that another try must choose again.
 pub(crate) fn assigns(kind: &Kind) -> bool {
-    kind.kind == "Service"
+    is_kind::<Service>(kind)
 }
 
 /// Admits a new object, prepared and not yet validated. `seed` chooses among what is free.
@@ -56,6 +56,7 @@ pub(crate) fn create(
     if object.get::<Pod>().is_some() {
         additions.compares.extend(admit_pod(snapshot, kind, object)?);
     }
+    additions.join(admit_service(policy, snapshot, kind, object, None, seed)?);
     Ok(additions)
 }
 
@@ -68,7 +69,7 @@ pub(crate) fn update(
     old: &dyn Object,
     seed: u32,
 ) -> Result<Additions, Status> {
-    Ok(Additions::default())
+    admit_service(policy, snapshot, kind, object, old.get::<Service>(), seed)
 }
 
 /// Whether an object of this name may be deleted at all.
@@ -81,7 +82,7 @@ pub(crate) fn may_delete(kind: &Kind, name: &str) -> Result<(), Status> {
 
 /// What goes with an object that is removed.
 pub(crate) fn delete(object: &dyn Object) -> Additions {
-    Additions::default()
+    object.get::<Service>().map(addresses::release).unwrap_or_default()
 }
 
 impl Additions {
@@ -110,8 +111,30 @@ fn admit_pod(snapshot: &Snapshot, kind: &Kind, object: &mut dyn Object) -> Resul
     let (name, namespace) = (object.name().to_owned(), object.namespace().to_owned());
     let Some(pod) = object.get_mut::<Pod>() else { return Ok(None) };
     pods::complete(pod).map_err(|why| Status::forbidden(kind, &name, &why))?;
-    Ok(None)
+    // The default account is made by a controller shortly after the namespace; a pod need not wait for it.
+    let Some(account) = pods::named_service_account(pod) else { return Ok(None) };
+    let key = registry::kind_of::<ServiceAccount>().key(&namespace, account);
+    if snapshot.get(&key).is_none() {
+        let why = format!(
+            "error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
+        );
+        return Err(Status::forbidden(kind, &name, &why));
+    }
+    Ok(Some(Compare::Present(key.into())))
 }
 
-#[cfg(test)]
-mod tests;
+fn admit_service(
+    policy: &Policy,
+    snapshot: &Snapshot,
+    kind: &Kind,
+    object: &mut dyn Object,
+    old: Option<&Service>,
+    seed: u32,
+) -> Result<Additions, Status> {
+    let name = object.name().to_owned();
+    let Some(service) = object.get_mut::<Service>() else { return Ok(Additions::default()) };
+    addresses::assign(service, old, policy.service_range, snapshot, seed).map_err(|refusal| match refusal {
+        Refusal::Invalid(errors) => Status::invalid(kind, &name, &errors),
+        Refusal::Full(why) => Status::internal(why),
+    })
+}

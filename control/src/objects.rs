@@ -81,7 +81,7 @@ impl Objects {
     }
 
     /// The kinds that are served.
-    pub fn kinds(&self) -> &Kinds {
+    pub fn kinds(&self) -> &'static Kinds {
         self.kinds
     }
 

@@ -19,11 +19,18 @@ use super::Additions;
 /// Ports that a Service of type `NodePort` or `LoadBalancer` may have on every node.
 pub(crate) const NODE_PORTS: RangeInclusive<u16> = 30000..=32767;
 
-/// The part at the start of each range that is left to people who choose by hand, as long as there is room
-/// elsewhere: upstream's rule of a sixteenth of the range, at least 16, at most 256 addresses or 128 ports.
+/// The start of a range, left to people who choose by hand as long as there is room elsewhere.
+struct Band {
+    /// One of so many.
+    share: u32,
+    /// At most.
+    max: u32,
+}
+
+/// Upstream's bands: at least 16, so that a small range has one too.
 const BAND_MIN: u32 = 16;
-const ADDRESS_BAND_MAX: u32 = 256;
-const PORT_BAND_MAX: u32 = 128;
+const ADDRESS_BAND: Band = Band { share: 16, max: 256 };
+const PORT_BAND: Band = Band { share: 32, max: 128 };
 
 const ADDRESS_KEYS: &str = "/registry/ranges/serviceips/";
 const PORT_KEYS: &str = "/registry/ranges/servicenodeports/";
@@ -102,13 +109,24 @@ pub(crate) fn assign(
     snapshot: &Snapshot,
     seed: u32,
 ) -> Result<Additions, Refusal> {
+    assign_free(service, old, range, &|key| snapshot.get(key.as_bytes()).is_some(), seed)
+}
+
+fn assign_free(
+    service: &mut Service,
+    old: Option<&Service>,
+    range: ServiceRange,
+    is_taken: &dyn Fn(&str) -> bool,
+    seed: u32,
+) -> Result<Additions, Refusal> {
     let held = old.map(claims).unwrap_or_default();
+    let is_free = |key: &str| held.contains(key) || !is_taken(key);
     if let Some(old) = old {
         keep_assigned(service, old);
     }
     let mut errors = FieldErrors::new();
-    assign_address(service, &held, range, snapshot, seed, &mut errors)?;
-    assign_ports(service, &held, snapshot, seed, &mut errors)?;
+    assign_address(service, range, &is_free, seed, &mut errors)?;
+    assign_ports(service, &is_free, seed, &mut errors)?;
     if !errors.is_empty() {
         return Err(Refusal::Invalid(errors));
     }
@@ -197,21 +215,17 @@ fn keep_assigned(service: &mut Service, old: &Service) {
 
 fn assign_address(
     service: &mut Service,
-    held: &BTreeSet<String>,
     range: ServiceRange,
-    snapshot: &Snapshot,
+    is_free: &dyn Fn(&str) -> bool,
     seed: u32,
     errors: &mut FieldErrors,
 ) -> Result<(), Refusal> {
     let needed = needs_address(service);
     let Some(spec) = service.spec.as_mut().filter(|_| needed) else { return Ok(()) };
-    let free = |address: Ipv4Addr| {
-        let key = format!("{ADDRESS_KEYS}{address}");
-        held.contains(&key) || snapshot.get(key.as_bytes()).is_none()
-    };
+    let free = |address: Ipv4Addr| is_free(&format!("{ADDRESS_KEYS}{address}"));
     let asked = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty());
     let Some(asked) = asked else {
-        let offset = pick(range.size(), ADDRESS_BAND_MAX, seed, |offset| free(range.nth(offset)));
+        let offset = pick(range.size(), &ADDRESS_BAND, seed, |offset| free(range.nth(offset)));
         let address = offset.map(|offset| range.nth(offset).to_string());
         let address = address.ok_or(Refusal::Full("failed to allocate a serviceIP: range is full"))?;
         spec.cluster_ips = Some(vec![address.clone()]);
@@ -239,17 +253,13 @@ fn assign_address(
 
 fn assign_ports(
     service: &mut Service,
-    held: &BTreeSet<String>,
-    snapshot: &Snapshot,
+    is_free: &dyn Fn(&str) -> bool,
     seed: u32,
     errors: &mut FieldErrors,
 ) -> Result<(), Refusal> {
     let needed = needs_ports(service);
     let Some(spec) = service.spec.as_mut().filter(|_| needed) else { return Ok(()) };
-    let free = |port: u16| {
-        let key = format!("{PORT_KEYS}{port}");
-        held.contains(&key) || snapshot.get(key.as_bytes()).is_none()
-    };
+    let free = |port: u16| is_free(&format!("{PORT_KEYS}{port}"));
     // The same number may serve two protocols of one Service, so only what others own is taken.
     let ports = spec.ports.as_deref_mut().unwrap_or_default();
     let mut own: BTreeSet<u16> =
@@ -262,7 +272,7 @@ fn assign_ports(
             let size = u32::from(NODE_PORTS.end() - NODE_PORTS.start()) + 1;
             let nth = |offset: u32| NODE_PORTS.start() + u16::try_from(offset).unwrap_or(0);
             let offset =
-                pick(size, PORT_BAND_MAX, seed, |offset| !own.contains(&nth(offset)) && free(nth(offset)));
+                pick(size, &PORT_BAND, seed, |offset| !own.contains(&nth(offset)) && free(nth(offset)));
             let given =
                 offset.map(nth).ok_or(Refusal::Full("failed to allocate a nodePort: range is full"))?;
             own.insert(given);
@@ -285,8 +295,8 @@ fn assign_ports(
 }
 
 /// A free offset below `size`: chosen by `seed` above the band that is left to people, else inside it.
-fn pick(size: u32, band_max: u32, seed: u32, free: impl Fn(u32) -> bool) -> Option<u32> {
-    let band = (size / 16).clamp(BAND_MIN.min(size), band_max.min(size));
+fn pick(size: u32, band: &Band, seed: u32, free: impl Fn(u32) -> bool) -> Option<u32> {
+    let band = (size / band.share).clamp(BAND_MIN.min(size), band.max.min(size));
     let from = |start: u32, length: u32| {
         let first = seed.checked_rem(length).unwrap_or(0);
         (0..length).map(|step| start + (first + step) % length).find(|offset| free(*offset))
