@@ -8,15 +8,20 @@ mod call;
 mod create;
 mod cursor;
 mod delete;
+mod discovery;
 mod health;
 mod list;
+mod log;
+mod metrics;
 mod negotiate;
 mod options;
 mod page;
+mod patch;
 mod query;
 mod read;
 mod reply;
 mod route;
+mod scale;
 mod selection;
 mod subresource;
 mod update;
@@ -25,29 +30,55 @@ mod watch;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
-use isopod_spec::resource::Kind;
+use isopod_spec::resource::{Kind, Target};
 use isopod_spec::status::{GroupResource, Status};
+use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::call::Call;
+pub use self::discovery::Build;
+use self::discovery::Groups;
+pub use self::log::{NodeApi, NodeUnreachable};
+use self::metrics::{Metrics, Subject};
 use self::reply::Reply;
 pub use self::reply::{BoxError, ResponseBody};
 use self::route::{ResourcePath, Route};
-use crate::objects::Objects;
+use crate::objects::{Commit, Objects};
 use crate::security::{Attributes, Decision, Identity, authorize};
 
 /// Watches open at once on one member; each costs some kilobytes.
 const WATCHES_MAX: usize = 20_000;
 
+/// What the API of a member is made of.
+pub struct Config {
+    /// The objects that are served.
+    pub objects: Objects,
+    /// How to ask nodes for logs.
+    pub nodes: Arc<dyn NodeApi>,
+    /// Where clients reach the API, as `host:port`.
+    pub address: String,
+    /// What this build is.
+    pub build: Build,
+    /// Metrics of the process's other parts, which `/metrics` shows too.
+    pub metrics: Registry,
+    /// When it is cancelled, watches end and `/readyz` fails.
+    pub shutdown: CancellationToken,
+}
+
 /// The API of one member.
 pub struct Api {
     objects: Objects,
+    nodes: Arc<dyn NodeApi>,
+    address: String,
+    build: Build,
+    metrics: Metrics,
     watches: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
@@ -64,9 +95,19 @@ pub(crate) struct Addressed<'a> {
 }
 
 impl Api {
-    /// The API over `objects`. When `shutdown` is cancelled, watches end and `/readyz` fails.
-    pub fn new(objects: Objects, shutdown: CancellationToken) -> Api {
-        Api { objects, watches: Arc::new(Semaphore::new(WATCHES_MAX)), shutdown }
+    /// The API over a member's objects.
+    pub fn new(config: Config) -> Api {
+        let Config { objects, nodes, address, build, metrics, shutdown } = config;
+        let metrics = Metrics::new(metrics, objects.store().clone(), objects.kinds());
+        Api {
+            objects,
+            nodes,
+            address,
+            build,
+            metrics,
+            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            shutdown,
+        }
     }
 }
 
@@ -82,8 +123,9 @@ where
 }
 
 async fn answer(api: &Api, mut call: Call) -> Response<ResponseBody> {
-    let (wishes, audit_id) = (call.wishes(), call.audit_id());
+    let (wishes, audit_id, began) = (call.wishes(), call.audit_id(), Instant::now());
     let route = route::parse(&call.path);
+    let open = api.metrics.begin(!matches!(call.method, Method::GET | Method::HEAD));
     // A bug in one verb must not take down the connection's other requests.
     let outcome = AssertUnwindSafe(dispatch(api, &route, &mut call)).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| {
@@ -96,7 +138,49 @@ async fn answer(api: &Api, mut call: Call) -> Response<ResponseBody> {
         }
         Reply::status(&status)
     });
+    drop(open);
+    api.metrics.answered(
+        subject(api, &route, &call),
+        call.commit() == Ok(Commit::DryRun),
+        reply.code,
+        began.elapsed(),
+    );
     reply::respond(reply, wishes, &audit_id)
+}
+
+/// What a request is about, in words of which there are few.
+fn subject(api: &Api, route: &Route, call: &Call) -> Subject {
+    let other = Subject { verb: method_word(&call.method), component: "apiserver", ..Subject::default() };
+    let Route::Resource(path) = route else { return other };
+    let Some(kind) = api.objects.kinds().by_plural(&path.group, &path.version, &path.resource) else {
+        return other;
+    };
+    let subresource = path.subresource.as_deref().filter(|name| kind.subresource(name).is_some());
+    Subject {
+        verb: Verb::of(path, call).map_or(other.verb, Verb::metric_word),
+        group: kind.group.clone(),
+        version: kind.version.clone(),
+        resource: kind.plural.clone(),
+        subresource: subresource.unwrap_or_default().to_owned(),
+        scope: match (&path.name, &path.namespace) {
+            (Some(_), _) => "resource",
+            (None, Some(_)) => "namespace",
+            (None, None) => "cluster",
+        },
+        ..other
+    }
+}
+
+/// The method, if it is one that means something here.
+fn method_word(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
 }
 
 async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Result<Reply, Status> {
@@ -109,9 +193,21 @@ async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Result<Reply, St
     if !matches!(call.method, Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed(GroupResource { group: "", resource: "" }, "this method"));
     }
+    let kinds = api.objects.kinds();
     match route {
+        Route::Root => Ok(discovery::root(kinds)),
+        Route::Version => Ok(discovery::version(&api.build)),
         Route::Health(probe, check) => Ok(health::answer(api, *probe, check.as_deref(), call)),
-        _ => Err(Status::no_such_resource()),
+        Route::Metrics => Ok(api.metrics.answer()),
+        Route::CoreVersions => discovery::groups(kinds, Groups::Core { address: &api.address }, call),
+        Route::Groups => discovery::groups(kinds, Groups::Named, call),
+        Route::Group(group) => discovery::group(kinds, group),
+        Route::GroupVersion(group, version) => discovery::resources(kinds, group, version),
+        Route::OpenApiIndex
+        | Route::OpenApiDocument(_)
+        | Route::OpenApiV2
+        | Route::Unknown
+        | Route::Resource(_) => Err(Status::no_such_resource()),
     }
 }
 
@@ -141,6 +237,20 @@ impl Verb {
             (&Method::DELETE, None) => Verb::DeleteCollection,
             _ => return None,
         })
+    }
+
+    /// The word that metrics have for it.
+    fn metric_word(self) -> &'static str {
+        match self {
+            Verb::Get => "GET",
+            Verb::List => "LIST",
+            Verb::Watch => "WATCH",
+            Verb::Create => "POST",
+            Verb::Update => "PUT",
+            Verb::Patch => "PATCH",
+            Verb::Delete => "DELETE",
+            Verb::DeleteCollection => "DELETECOLLECTION",
+        }
     }
 
     fn as_str(self) -> &'static str {
@@ -241,7 +351,8 @@ async fn object(api: &Api, on: &Addressed<'_>, verb: Verb, call: &mut Call) -> R
     }
     match verb {
         Verb::Get => read::get(api, on, call).await,
-        Verb::Update => update::update(api, on, isopod_spec::resource::Target::Main, call).await,
+        Verb::Update => update::update(api, on, Target::Main, call).await,
+        Verb::Patch => patch::patch(api, on, Target::Main, call).await,
         Verb::Delete => delete::delete(api, on, call).await,
         _ => Err(Status::method_not_allowed(&**on.kind, verb.as_str())),
     }

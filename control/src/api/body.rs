@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use isopod_spec::decode::protobuf::protobuf_to_json;
 use isopod_spec::decode::strict::{Finding, strict_check};
+use isopod_spec::decode::yaml::yaml_to_json;
 use isopod_spec::resource::{Kind, Object};
 use isopod_spec::schema;
 use isopod_spec::status::Status;
@@ -62,7 +63,7 @@ async fn json(call: &mut Call, expected: &str) -> Result<Bytes, Status> {
     let converted = match media_type {
         _ if bytes.is_empty() => return Ok(bytes),
         MediaType::Json => return Ok(bytes),
-        MediaType::Yaml => return Err(Status::unsupported_media_type(&super::call::MEDIA_TYPES)),
+        MediaType::Yaml => yaml_to_json(&bytes),
         MediaType::Protobuf => protobuf_to_json(&bytes).map(|decoded| decoded.json),
     };
     converted.map(Bytes::from).map_err(|error| Status::bad_request(error.message(expected, None, &bytes)))

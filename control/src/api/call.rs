@@ -34,7 +34,6 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) query: Query,
-    pub(crate) raw_query: String,
     pub(crate) headers: HeaderMap,
     body: Option<RequestBody>,
 }
@@ -49,13 +48,11 @@ pub(crate) enum FieldValidation {
 
 impl Call {
     pub(crate) fn new(identity: Identity, parts: request::Parts, body: RequestBody) -> Call {
-        let raw_query = parts.uri.query().unwrap_or_default().to_owned();
         Call {
             identity,
             method: parts.method,
             path: parts.uri.path().to_owned(),
-            query: Query::parse(Some(&raw_query)),
-            raw_query,
+            query: Query::parse(parts.uri.query()),
             headers: parts.headers,
             body: Some(body),
         }

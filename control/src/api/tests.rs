@@ -2,7 +2,10 @@
 
 mod create;
 mod delete;
+mod discovery;
 mod harness;
 mod list;
+mod pods;
+mod services;
 mod update;
 mod watch;

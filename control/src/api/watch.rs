@@ -14,6 +14,7 @@ use isopod_raft_store::{Entry, Event, Revision, Watch, WatchEnd};
 use isopod_spec::resource::Kind;
 use isopod_spec::status::Status;
 use k8s_openapi::jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::Api;
 use super::call::Call;
 use super::cursor::{Cursor, Walked};
+use super::metrics::{Open, Subject};
 use super::options::{self, ReadAt, WatchFrom};
 use super::reply::{BoxError, Content, JSON, Reply};
 use super::selection::Selection;
@@ -67,6 +69,15 @@ pub(crate) async fn watch(
     let lifetime =
         options.timeout.unwrap_or_else(|| Duration::from_secs(rand::random_range(LIFETIME_SECONDS)));
     let now = Instant::now();
+    let subject = Subject {
+        verb: "WATCH",
+        group: kind.group.clone(),
+        version: kind.version.clone(),
+        resource: kind.plural.clone(),
+        scope: if namespace.is_some() { "namespace" } else { "cluster" },
+        component: "apiserver",
+        ..Subject::default()
+    };
     let watching = Watching {
         view: View::new(Arc::clone(kind), form, include),
         selection,
@@ -78,6 +89,8 @@ pub(crate) async fn watch(
         columns: Columns::Shown,
         shutdown: api.shutdown.clone(),
         has_ended: false,
+        sent: api.metrics.events_of(&kind.group, &kind.version, &kind.plural),
+        _open: api.metrics.begin_longrunning(&subject),
         _permit: permit,
     };
     let events = stream::unfold(watching, |mut watching| async {
@@ -118,6 +131,8 @@ struct Watching {
     columns: Columns,
     shutdown: CancellationToken,
     has_ended: bool,
+    sent: Counter,
+    _open: Open,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -242,6 +257,7 @@ impl Watching {
         let columns = std::mem::replace(&mut self.columns, Columns::Known);
         self.view.write_single(chunk, value, Some(revision), now, columns)?;
         chunk.extend_from_slice(b"}\n");
+        self.sent.inc();
         Ok(())
     }
 

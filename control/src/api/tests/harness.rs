@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Full};
-use isopod_raft_store::{Config, Store};
+use isopod_raft_store::Store;
+use k8s_openapi::api::core::v1::Node;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Policy;
-use crate::api::{Api, ResponseBody, handle};
+use crate::api::{Api, Build, Config, NodeApi, NodeUnreachable, ResponseBody, handle};
 use crate::objects::Objects;
 use crate::security::Identity;
 
@@ -30,6 +33,22 @@ pub(super) struct Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.shutdown.cancel();
+    }
+}
+
+/// A node that answers with the path it is asked for.
+struct EchoNode;
+
+impl NodeApi for EchoNode {
+    fn get<'a>(
+        &'a self,
+        node: &'a Node,
+        path_and_query: &'a str,
+    ) -> BoxFuture<'a, Result<http::Response<ResponseBody>, NodeUnreachable>> {
+        let name = node.metadata.name.clone().unwrap_or_default();
+        let text = Bytes::from(format!("{name} {path_and_query}\n"));
+        let body = Full::new(text).map_err(|error| match error {}).boxed_unsync();
+        Box::pin(async { Ok(http::Response::new(body)) })
     }
 }
 
@@ -75,9 +94,9 @@ impl Member {
         Member::start_with(|config| config.history_events_max = events).await
     }
 
-    async fn start_with(change: impl FnOnce(&mut Config)) -> Member {
+    async fn start_with(change: impl FnOnce(&mut isopod_raft_store::Config)) -> Member {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut config = Config::new(folder.path());
+        let mut config = isopod_raft_store::Config::new(folder.path());
         change(&mut config);
         let (store, driver) = Store::open(config).await.expect("a fresh store");
         let shutdown = CancellationToken::new();
@@ -90,7 +109,14 @@ impl Member {
             .expect("the store is open");
         let policy = Policy { service_range: "10.43.0.0/24".parse().expect("a range") };
         let objects = Objects::new(store, policy);
-        let api = Arc::new(Api::new(objects.clone(), shutdown.clone()));
+        let api = Arc::new(Api::new(Config {
+            objects: objects.clone(),
+            nodes: Arc::new(EchoNode),
+            address: "127.0.0.1:6443".to_owned(),
+            build: Build { version: "0.0.0".to_owned(), commit: String::new() },
+            metrics: Registry::default(),
+            shutdown: shutdown.clone(),
+        }));
         let member = Member { api, objects, shutdown, _folder: folder };
         member.created("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await;
         member
@@ -126,6 +152,16 @@ impl Member {
 
     pub(super) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], b"").await
+    }
+
+    pub(super) async fn get_by(&self, identity: Identity, path: &str) -> Answer {
+        let request = Request::builder().uri(path).body(Full::new(Bytes::new())).expect("a request");
+        read(self.request_as(identity, request).await).await
+    }
+
+    /// Begins to stop the member.
+    pub(super) fn shutdown(&self) {
+        self.shutdown.cancel();
     }
 
     pub(super) async fn get_as(&self, path: &str, accept: &str) -> Answer {

@@ -1,0 +1,121 @@
+//! What is served, and how the server is.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::harness::Member;
+use crate::security::Identity;
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+
+fn named<'a>(list: &'a Value, field: &str, name: &str) -> &'a Value {
+    let all = list.as_array().expect("a list");
+    all.iter().find(|own| own[field] == name).unwrap_or_else(|| panic!("no {name} in {list}"))
+}
+
+#[tokio::test]
+async fn the_version_is_one_that_clients_understand() {
+    let member = Member::start().await;
+    let version = member.get("/version").await.json();
+    assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("36")));
+    assert_eq!(version["gitVersion"], "v1.36.0+isopod.0.0.0");
+}
+
+#[tokio::test]
+async fn plain_discovery_lists_groups_and_resources() {
+    let member = Member::start().await;
+    let core = member.get("/api").await.json();
+    assert_eq!(core["versions"], json!(["v1"]));
+    assert_eq!(core["serverAddressByClientCIDRs"][0]["serverAddress"], "127.0.0.1:6443");
+    let groups = member.get("/apis").await.json();
+    let apps = named(&groups["groups"], "name", "apps");
+    assert_eq!(apps["preferredVersion"], json!({"groupVersion": "apps/v1", "version": "v1"}));
+    assert_eq!(member.get("/apis/apps").await.json()["kind"], "APIGroup");
+    assert_eq!(member.get("/apis/none").await.code, 404);
+    let resources = member.get("/api/v1").await.json();
+    let pods = named(&resources["resources"], "name", "pods");
+    assert_eq!(pods["shortNames"], json!(["po"]));
+    assert_eq!(pods["categories"], json!(["all"]));
+    assert_eq!(named(&resources["resources"], "name", "pods/binding")["kind"], "Binding");
+    let apps = member.get("/apis/apps/v1").await.json();
+    let scale = named(&apps["resources"], "name", "deployments/scale");
+    assert_eq!((&scale["group"], &scale["kind"]), (&json!("autoscaling"), &json!("Scale")));
+    assert_eq!(member.get("/apis/apps/v2").await.code, 404);
+    assert!(
+        member.get("/").await.json()["paths"].as_array().expect("paths").contains(&json!("/apis/apps/v1"))
+    );
+}
+
+#[tokio::test]
+async fn aggregated_discovery_is_one_document_with_a_tag() {
+    let member = Member::start().await;
+    let answer = member.get_as("/apis", AGGREGATED).await;
+    assert_eq!(
+        answer.header("content-type"),
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    );
+    assert_eq!(answer.header("vary"), "Accept");
+    assert_eq!(answer.header("cache-control"), "public");
+    let body = answer.json();
+    let apps =
+        body["items"].as_array().expect("items").iter().find(|group| group["metadata"]["name"] == "apps");
+    let version = &apps.expect("apps")["versions"][0];
+    assert_eq!(version["freshness"], "Current");
+    let deployments = named(&version["resources"], "resource", "deployments");
+    assert_eq!(deployments["scope"], "Namespaced");
+    assert_eq!(deployments["responseKind"], json!({"group": "apps", "version": "v1", "kind": "Deployment"}));
+    assert_eq!(named(&deployments["subresources"], "subresource", "scale")["responseKind"]["kind"], "Scale");
+    let tag = answer.header("etag");
+    let again =
+        member.send(Method::GET, "/apis", &[("accept", AGGREGATED), ("if-none-match", &tag)], b"").await;
+    assert_eq!((again.code, again.body.len()), (304, 0));
+    let core = member.get_as("/api", AGGREGATED).await.json();
+    assert_eq!(core["items"][0]["metadata"]["name"], "");
+}
+
+#[tokio::test]
+async fn health_is_told_in_upstreams_form() {
+    let member = Member::start().await;
+    let ready = member.get("/readyz").await;
+    assert_eq!((ready.code, ready.text().as_str()), (200, "ok"));
+    assert_eq!(ready.header("x-content-type-options"), "nosniff");
+    let verbose = member.get("/readyz?verbose").await.text();
+    assert!(
+        verbose.contains("[+]raft-quorum ok\n") && verbose.ends_with("readyz check passed\n"),
+        "{verbose}"
+    );
+    assert_eq!(member.get("/livez/ping").await.code, 200);
+    assert_eq!(member.get("/livez/none").await.code, 404);
+    member.shutdown();
+    let draining = member.get("/readyz").await;
+    assert_eq!(draining.code, 500);
+    assert!(draining.text().contains("[-]shutdown failed: reason withheld"), "{}", draining.text());
+    assert_eq!(member.get("/livez").await.code, 200);
+}
+
+#[tokio::test]
+async fn strangers_see_health_and_version_only() {
+    let member = Member::start().await;
+    for (path, code) in
+        [("/version", 200), ("/readyz", 200), ("/api", 403), ("/metrics", 403), ("/api/v1/pods", 403)]
+    {
+        assert_eq!(member.get_by(Identity::anonymous(), path).await.code, code, "{path}");
+    }
+    assert_eq!(
+        member.get_by(Identity::anonymous(), "/api/v1/namespaces/default/pods/p").await.status(),
+        "403 Forbidden: pods \"p\" is forbidden: User \"system:anonymous\" cannot get resource \"pods\" in API group \"\" in the namespace \"default\""
+    );
+}
+
+#[tokio::test]
+async fn metrics_count_requests_by_what_they_were_about() {
+    let member = Member::start().await;
+    member.get("/api/v1/namespaces/default/pods").await;
+    member.get("/api/v1/namespaces/default/widgets").await;
+    let text = member.get("/metrics").await.text();
+    let line = r#"apiserver_request_total{verb="LIST",group="",version="v1",resource="pods",subresource="",scope="namespace",component="apiserver",dry_run="",code="200"} 1"#;
+    assert!(text.contains(line), "{text}");
+    assert!(!text.contains("widgets"), "labels are bounded");
+    assert!(text.contains(r#"apiserver_resource_objects{group="",resource="namespaces"} 1"#), "{text}");
+    assert!(text.contains("process_resident_memory_bytes"), "{text}");
+}
