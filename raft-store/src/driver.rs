@@ -35,6 +35,16 @@ pub struct Driver {
     shared: CloseOnDrop,
 }
 
+/// The thread ends also when nobody waits for its end.
+struct StopOnDrop(Arc<Shared>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        // Refused when the thread has ended already.
+        drop(self.0.inbox.push(Input::Shutdown));
+    }
+}
+
 /// However the driver ends, nobody must wait for it any longer.
 struct CloseOnDrop(Arc<Shared>);
 
@@ -57,7 +67,7 @@ impl Driver {
     /// Runs until `shutdown`; finishes what was handed in before, then closes. A disk error ends it with the error
     /// (writes then fail, reads go on).
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), DriverError> {
-        let shared = self.shared.0.clone();
+        let stop = StopOnDrop(self.shared.0.clone());
         let (ended, end) = oneshot::channel();
         let thread = std::thread::Builder::new().name("store-driver".to_owned());
         let started = thread.spawn(move || drop(ended.send(self.drive())));
@@ -69,8 +79,7 @@ impl Driver {
             // Cancel-safe: it only waits.
             () = shutdown.cancelled() => {}
         }
-        // Closed already when the thread has just ended; then its result waits.
-        drop(shared.inbox.push(Input::Shutdown));
+        drop(stop);
         end.await.unwrap_or(Err(DriverError::Panicked))
     }
 

@@ -30,6 +30,9 @@ const FRAME_BYTES: usize = 4 << 20;
 /// What a frame can have beside entries: header, base, hard state, trailer, padding.
 const FRAME_OVERHEAD_BYTES: usize = 96;
 
+/// Length of the very first segment, so that a new store opens at once; the others are made while it is in use.
+const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
+
 /// The file that the next segment is made in ahead of its use, and the one it is made in when that comes too late.
 pub(crate) const SPARE_FILE: &str = "log-spare.tmp";
 const LATE_FILE: &str = "log-late.tmp";
@@ -62,11 +65,17 @@ pub(crate) struct Log {
     /// The hard state as it was last written; a new commit index alone waits for the next frame.
     written_hard_state: HardState,
     conf_state: ConfState,
-    /// The file of the next segment, and its name until then.
-    spare: Option<(&'static str, Arc<dyn DiskFile>)>,
+    spare: Option<Spare>,
     bytes_written: u64,
     /// Reused for every frame.
     buffer: Vec<u8>,
+}
+
+/// The file of the next segment, full of zeros, under the name that it has until then.
+struct Spare {
+    name: &'static str,
+    file: Arc<dyn DiskFile>,
+    size_bytes: u64,
 }
 
 /// Where an entry is.
@@ -111,6 +120,7 @@ impl Log {
         let hard_state = HardState { term: base.term, commit: base.index, ..HardState::default() };
         let mut log = Self::empty(disk, options, base, conf_state);
         log.hard_state = hard_state;
+        log.spare = Some(log.make_spare(options.segment_bytes.min(FIRST_SEGMENT_BYTES))?);
         log.begin_segment()?;
         Ok(log)
     }
@@ -162,8 +172,7 @@ impl Log {
 
     /// Makes the file of the next segment now: the one that was to be made ahead came too late.
     pub(crate) fn make_room(&mut self) -> Result<(), DiskError> {
-        let file = self.create_segment_file(LATE_FILE)?;
-        self.spare = Some((LATE_FILE, file));
+        self.spare = Some(self.make_spare(self.options.segment_bytes)?);
         Ok(())
     }
 
@@ -174,7 +183,8 @@ impl Log {
 
     /// Takes a file that was filled with zeros under [`SPARE_FILE`].
     pub(crate) fn set_spare(&mut self, file: Arc<dyn DiskFile>) {
-        self.spare = Some((SPARE_FILE, file));
+        // One that was made in a hurry meanwhile is used first; this one is then made again.
+        self.spare.get_or_insert(Spare { name: SPARE_FILE, file, size_bytes: self.options.segment_bytes });
     }
 
     pub(crate) fn segment_bytes(&self) -> u64 {
@@ -273,12 +283,12 @@ impl Log {
     fn begin_segment(&mut self) -> Result<(), DiskError> {
         // Whatever is in the segments before the last one is on the disk: recovery relies on it.
         self.sync_now()?;
-        let (made_as, file) = match self.spare.take() {
+        let spare = match self.spare.take() {
             Some(spare) => spare,
-            None => (LATE_FILE, self.create_segment_file(LATE_FILE)?),
+            None => self.make_spare(self.options.segment_bytes)?,
         };
+        let Spare { name: made_as, file, size_bytes } = spare;
         let (first_sequence, last) = (self.written + 1, self.last());
-        let size_bytes = self.options.segment_bytes;
         let header = Header { member: self.options.member, first_sequence, segment_bytes: size_bytes };
         let mut buffer = self.begin_frame();
         frame::put_base(&mut buffer, last);
@@ -351,8 +361,9 @@ impl Log {
         Ok(())
     }
 
-    fn create_segment_file(&self, name: &str) -> Result<Arc<dyn DiskFile>, DiskError> {
-        segment::create_zeroed(&*self.disk, name, self.options.segment_bytes)
+    fn make_spare(&self, size_bytes: u64) -> Result<Spare, DiskError> {
+        let file = segment::create_zeroed(&*self.disk, LATE_FILE, size_bytes)?;
+        Ok(Spare { name: LATE_FILE, file, size_bytes })
     }
 }
 

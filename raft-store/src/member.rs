@@ -7,6 +7,7 @@
 mod apply;
 mod proposals;
 mod reads;
+mod upkeep;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use raft::eraftpb::{ConfState, Message};
 use raft::{RawNode, Ready, StateRole};
 
 use crate::config::Config;
-use crate::disk::DiskError;
 use crate::error::{DriverError, ProposeError, ReadError};
 use crate::log::frame::Position;
 use crate::log::{Log, Unsynced};
@@ -26,9 +26,9 @@ use crate::membership::{ClusterId, Leadership, MemberId};
 use crate::raft_logger;
 use crate::shared::{Input, Shared};
 use crate::snapshot_file::Meta;
-use crate::worker::{Job, Outcome};
 use proposals::Proposals;
 use reads::Reads;
+use upkeep::Upkeep;
 
 /// Raft's clock: an election begins after ten to twenty of these without a leader, a heartbeat is sent every two.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
@@ -43,9 +43,6 @@ const INFLIGHT_MESSAGES: usize = 256;
 
 /// Committed entries handed out at a time.
 const APPLY_BYTES: u64 = 16 << 20;
-
-/// How long a full disk is left alone before it is asked for space again.
-const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// What [`crate::open`] found in the folder.
 pub(crate) struct Parts {
@@ -65,13 +62,8 @@ pub(crate) struct Member {
     applied: Position,
     proposals: Proposals,
     reads: Reads,
-    snapshots: Snapshots,
-    jobs: Vec<Job>,
+    upkeep: Upkeep,
     outgoing: Vec<Message>,
-    /// A job makes the next segment.
-    preparing: bool,
-    /// Jobs that lacked space are tried again at this time.
-    jobs_at: Duration,
     /// The disk was full; it is asked again at this time.
     full_until: Option<Duration>,
     /// What Raft wants written, while there is no space for it.
@@ -91,16 +83,6 @@ struct Written {
     messages: Vec<Message>,
 }
 
-/// When the next snapshot is due.
-struct Snapshots {
-    /// Index of the newest on disk.
-    index: u64,
-    after_bytes: u64,
-    /// Where the log was, in bytes ever written, when the last one was begun.
-    begun_at: u64,
-    running: bool,
-}
-
 impl Member {
     pub(crate) fn new(config: &Config, shared: Arc<Shared>, parts: Parts) -> Result<Self, raft::Error> {
         let Parts { machine, log, meta, applied } = parts;
@@ -118,12 +100,6 @@ impl Member {
         };
         let proposals = Proposals::new(log.segment_bytes());
         let node = RawNode::new(&options, log, &raft_logger::logger())?;
-        let snapshots = Snapshots {
-            index: meta.position.index,
-            after_bytes: config.snapshot_after_bytes,
-            begun_at: 0,
-            running: false,
-        };
         let member = Self {
             node,
             machine,
@@ -133,11 +109,8 @@ impl Member {
             applied,
             proposals,
             reads: Reads::new(rand::random()),
-            snapshots,
-            jobs: Vec::new(),
+            upkeep: Upkeep::new(meta.position.index, config.snapshot_after_bytes),
             outgoing: Vec::new(),
-            preparing: false,
-            jobs_at: Duration::ZERO,
             full_until: None,
             unwritten: None,
             unsynced: VecDeque::new(),
@@ -203,11 +176,6 @@ impl Member {
         std::mem::take(&mut self.outgoing)
     }
 
-    /// Work for another thread.
-    pub(crate) fn take_jobs(&mut self) -> Vec<Job> {
-        std::mem::take(&mut self.jobs)
-    }
-
     /// Whether it was asked to stop; everything that could be finished is.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
@@ -261,6 +229,7 @@ impl Member {
     /// out before the disk has the entries (Raft thesis §10.2.1), those of a follower after; entries are written and then
     /// synced by the caller; committed entries are applied.
     fn advance(&mut self) -> Result<Option<Unsynced>, DriverError> {
+        let again = self.unwritten.is_some();
         while let Some(ready) = self.next_ready() {
             if let Err(error) = self.node.mut_store().append(ready.entries(), ready.hs()) {
                 // Raft has the entries already, so there is no way back: they wait for space. Where blocks are allocated
@@ -269,7 +238,9 @@ impl Member {
                 self.note_full(error)?;
                 break;
             }
-            self.note_space();
+            if again {
+                self.note_space();
+            }
             self.finish(ready)?;
         }
         self.reads.answer(self.applied.index);
@@ -338,110 +309,10 @@ impl Member {
         });
     }
 
-    /// Whether the log has room for `bytes` of entries. While the disk is full it is asked for more once in a while.
-    fn has_room(&mut self, bytes: usize) -> Result<bool, DriverError> {
-        let log = self.node.mut_store();
-        if !log.has_room(bytes) {
-            if self.full_until.is_some_and(|until| self.now < until) {
-                return Ok(false);
-            }
-            if let Err(error) = log.make_room() {
-                self.note_full(error)?;
-                return Ok(false);
-            }
-        }
-        self.note_space();
-        Ok(true)
-    }
-
-    fn note_space(&mut self) {
-        if self.full_until.take().is_some() {
-            tracing::info!("there is space on the disk again; writes resume");
-            self.shared.counters.disk_full.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// Remembers that the disk is full; any other failure of it is final.
-    fn note_full(&mut self, error: DiskError) -> Result<(), DriverError> {
-        if !error.is_full() {
-            return Err(error.into());
-        }
-        if self.full_until.is_none() {
-            tracing::error!(path = %error.path.display(), "the disk is full; writes are refused");
-        }
-        self.full_until = Some(self.now + FULL_RETRY);
-        self.shared.counters.disk_full.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Starts background work that is due.
-    fn plan_jobs(&mut self) {
-        if self.now < self.jobs_at {
-            return;
-        }
-        let log = self.node.store();
-        if log.wants_spare() && !self.preparing {
-            self.preparing = true;
-            self.jobs.push(Job::PrepareSegment { segment_bytes: log.segment_bytes() });
-        }
-        let due = self.snapshots.after_bytes.max(self.machine.data_bytes());
-        let grown = log.bytes_written() - self.snapshots.begun_at;
-        if grown > due && !self.snapshots.running && self.applied.index > self.snapshots.index {
-            self.snapshots.running = true;
-            self.snapshots.begun_at = log.bytes_written();
-            let meta =
-                Meta { cluster: self.cluster, position: self.applied, conf_state: self.conf_state.clone() };
-            self.jobs.push(Job::WriteSnapshot { meta, machine: self.machine.clone() });
-        }
-    }
-
-    fn job_done(&mut self, outcome: Outcome) -> Result<(), DriverError> {
-        match outcome {
-            Outcome::Segment(made) => {
-                self.preparing = false;
-                match made {
-                    Ok(file) => self.node.mut_store().set_spare(file),
-                    Err(error) => self.job_failed(error, "making the next segment")?,
-                }
-            }
-            Outcome::Snapshot { index, written } => {
-                self.snapshots.running = false;
-                match written {
-                    Ok(bytes) => self.snapshot_written(index, bytes),
-                    Err(error) => {
-                        // Due again as soon as jobs are.
-                        self.snapshots.begun_at = 0;
-                        self.job_failed(error, "writing a snapshot")?;
-                    }
-                }
-            }
-            Outcome::Removed(removed) => removed?,
-        }
-        Ok(())
-    }
-
-    /// A job that lacked space is tried again later; any other failure of the disk is final.
-    fn job_failed(&mut self, error: DiskError, what: &'static str) -> Result<(), DriverError> {
-        if !error.is_full() {
-            return Err(error.into());
-        }
-        tracing::warn!(path = %error.path.display(), "{what} failed: the disk is full; it is tried again");
-        self.jobs_at = self.now + FULL_RETRY;
-        Ok(())
-    }
-
-    fn snapshot_written(&mut self, index: u64, bytes: u64) {
-        tracing::debug!(index, bytes, "snapshot written");
-        let old = std::mem::replace(&mut self.snapshots.index, index);
-        let mut names = vec![crate::snapshot_file::name_of(old)];
-        names.extend(self.node.mut_store().cut(index));
-        self.jobs.push(Job::Remove { names });
-    }
-
     fn count(&self) {
         let (counters, log) = (&self.shared.counters, self.node.store().sizes());
         counters.applied_index.store(self.applied.index, Ordering::Relaxed);
-        counters.snapshot_index.store(self.snapshots.index, Ordering::Relaxed);
+        counters.snapshot_index.store(self.upkeep.snapshot_index(), Ordering::Relaxed);
         counters.data_bytes.store(self.machine.data_bytes(), Ordering::Relaxed);
         counters.log_bytes.store(log.bytes, Ordering::Relaxed);
         counters.log_segments.store(log.segments as u64, Ordering::Relaxed);

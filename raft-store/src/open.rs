@@ -32,6 +32,7 @@ const REPLAY_BYTES: u64 = 4 << 20;
 
 /// Opens what `disk` holds.
 pub(crate) fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<(Arc<Shared>, Member), OpenError> {
+    assert_ne!(config.member.0, 0, "zero stands for nobody");
     let names = disk.list()?;
     let (meta, mut machine, mut log) = match newest_snapshot(&names) {
         Some(name) => restore(config, &disk, &names, name)?,
@@ -46,7 +47,7 @@ pub(crate) fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<(Arc<Shared>,
     let shared = Arc::new(Shared::new(config, meta.cluster, machine.snapshot()));
     let applied = replay(&mut machine, &log, meta.position, &shared, &*disk)?;
     shared.sole_voter.store(sole_voter, Ordering::Release);
-    remove_leftovers(&*disk, meta.position.index)?;
+    remove_leftovers(&*disk, meta.position.index, log.cut(meta.position.index))?;
     let parts = Parts { machine, log, meta, applied };
     let member = Member::new(config, shared.clone(), parts)
         .map_err(|error| OpenError::Raft { source: Box::new(error) })?;
@@ -139,16 +140,18 @@ fn replay(
     Ok(applied)
 }
 
-/// Removes unfinished files and snapshots older than the one in use.
-fn remove_leftovers(disk: &dyn Disk, snapshot: u64) -> Result<(), OpenError> {
-    let names = disk.list()?;
-    let old = |name: &&String| snapshot_file::index_of(name).is_some_and(|index| index < snapshot);
-    let unfinished = |name: &&String| {
-        name.as_str() == snapshot_file::UNFINISHED_FILE || log::UNFINISHED_FILES.contains(&name.as_str())
+/// Removes unfinished files, snapshots older than the one in use, and segments of which it holds everything.
+fn remove_leftovers(disk: &dyn Disk, snapshot: u64, segments: Vec<String>) -> Result<(), OpenError> {
+    let old = |name: &String| snapshot_file::index_of(name).is_some_and(|index| index < snapshot);
+    let unfinished = |name: &String| {
+        name == snapshot_file::UNFINISHED_FILE || log::UNFINISHED_FILES.contains(&name.as_str())
     };
-    for name in names.iter().filter(|name| old(name) || unfinished(name)) {
-        disk.remove(name)?;
+    let mut leftovers = disk.list()?;
+    leftovers.retain(|name| old(name) || unfinished(name));
+    leftovers.extend(segments);
+    leftovers.iter().try_for_each(|name| disk.remove(name))?;
+    if !leftovers.is_empty() {
+        disk.sync_dir()?;
     }
-    disk.sync_dir()?;
     Ok(())
 }

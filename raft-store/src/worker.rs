@@ -12,7 +12,7 @@ pub(crate) enum Job {
     /// Make the file of the next segment.
     PrepareSegment { segment_bytes: u64 },
     /// Write the state down. The machine is a clone, which costs a pointer.
-    WriteSnapshot { meta: Meta, machine: Machine },
+    WriteSnapshot { meta: Meta, machine: Box<Machine> },
     /// Remove files that are of no use any more, in this order.
     Remove { names: Vec<String> },
 }

@@ -74,6 +74,9 @@ async fn the_log_is_cut_behind_a_snapshot_and_the_state_stays() {
         let running = Running::open_with(eager(dir.path())).await.expect("it opens");
         assert_eq!(content(&running.store.snapshot()), before, "run {run}");
         assert_eq!(running.store.snapshot().revision(), revision);
+        assert_eq!(files(dir.path(), ".snap").len(), 1, "old snapshots are gone");
+        let segments = files(dir.path(), ".seg");
+        assert!(segments.len() <= 3, "old segments are gone: {segments:?}");
         let value = "x".repeat(64 << 10);
         for round in 0..100 {
             running.put(&format!("/a/{}", round % 10), &format!("{run} {round} {value}")).await;
@@ -82,12 +85,6 @@ async fn the_log_is_cut_behind_a_snapshot_and_the_state_stays() {
         before = content(&running.store.snapshot());
         revision = running.store.snapshot().revision();
         running.close().await;
-        assert_eq!(files(dir.path(), ".snap").len(), 1, "old snapshots are gone");
-        assert!(
-            files(dir.path(), ".seg").len() <= 3,
-            "old segments are gone: {:?}",
-            files(dir.path(), ".seg")
-        );
         assert_eq!(revision, Revision(1 + 101 * (run + 1)), "one revision a write, over restarts too");
     }
 }
@@ -145,7 +142,7 @@ async fn the_same_log_gives_the_same_snapshot_bytes() {
         snapshots.push((name, bytes));
     }
     assert_eq!(snapshots[0], snapshots[1]);
-    assert!(snapshots[0].0 > "snapshot-0000000000000001.snap".to_owned(), "it is not the first one");
+    assert!(snapshots[0].0 != "snapshot-0000000000000001.snap", "it is not the first one");
 }
 
 #[tokio::test]
