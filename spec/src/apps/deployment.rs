@@ -90,6 +90,10 @@ impl Resource for Deployment {
         }
     }
 
+    fn warnings(&self) -> Vec<String> {
+        self.spec.as_ref().map(|spec| workload::warnings(&spec.template)).unwrap_or_default()
+    }
+
     fn columns() -> Vec<Column> {
         let mut columns = vec![
             Column::NAME,
@@ -103,13 +107,14 @@ impl Resource for Deployment {
     }
 
     fn cells(&self, now: Timestamp) -> Vec<Cell> {
-        let (spec, status) = (self.spec.as_ref(), self.status.clone().unwrap_or_default());
+        let (spec, status) = (self.spec.as_ref(), self.status.as_ref());
+        let count = |of: fn(&DeploymentStatus) -> Option<i32>| status.and_then(of).unwrap_or(0);
         let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(0);
         let mut cells = vec![
             Cell::from(self.metadata.name.as_deref()),
-            Cell::from(format!("{}/{wanted}", status.ready_replicas.unwrap_or(0))),
-            Cell::from(status.updated_replicas.unwrap_or(0)),
-            Cell::from(status.available_replicas.unwrap_or(0)),
+            Cell::from(format!("{}/{wanted}", count(|status| status.ready_replicas))),
+            Cell::from(count(|status| status.updated_replicas)),
+            Cell::from(count(|status| status.available_replicas)),
             Cell::from(age(self.metadata.creation_timestamp.as_ref(), now)),
         ];
         let template = spec.map(|spec| &spec.template);

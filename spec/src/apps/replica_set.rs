@@ -66,6 +66,11 @@ impl Resource for ReplicaSet {
         }
     }
 
+    fn warnings(&self) -> Vec<String> {
+        let template = self.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        template.map(workload::warnings).unwrap_or_default()
+    }
+
     fn columns() -> Vec<Column> {
         let mut columns = vec![
             Column::NAME,

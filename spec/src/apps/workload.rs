@@ -5,7 +5,7 @@
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::core::pod::{container_names, images, validate_template};
+use crate::core::pod::{container_names, images, template_warnings, validate_template};
 use crate::field_error::{FieldErrors, Path, Shown};
 use crate::selector::{self, Selector};
 use crate::table::{Cell, Column};
@@ -55,6 +55,11 @@ fn lives_on(template: &PodTemplateSpec, path: &Path<'_>, errors: &mut FieldError
         let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
         errors.forbidden(&path.child("activeDeadlineSeconds"), detail);
     }
+}
+
+/// What the template's author is warned of.
+pub(super) fn warnings(template: &PodTemplateSpec) -> Vec<String> {
+    template_warnings(template, &SPEC.child("template"))
 }
 
 /// The last columns of a workload's row.

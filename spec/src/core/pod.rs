@@ -27,7 +27,7 @@ mod volumes;
 mod warnings;
 
 pub(crate) use table::{container_names, images};
-pub(crate) use template::{default_template, validate_template};
+pub(crate) use template::{default_template, template_warnings, validate_template};
 
 /// How long a pod has to end when nothing else is said.
 pub const DEFAULT_GRACE_SECONDS: i64 = 30;

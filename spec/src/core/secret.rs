@@ -97,15 +97,13 @@ fn check_type(secret: &Secret, errors: &mut FieldErrors) {
         }
         "kubernetes.io/dockercfg" => require_json(secret, ".dockercfg", errors),
         "kubernetes.io/dockerconfigjson" => require_json(secret, ".dockerconfigjson", errors),
-        "kubernetes.io/basic-auth" => {
-            if entry(secret, "username").is_none() && entry(secret, "password").is_none() {
-                require(secret, &["username", "password"], errors);
-            }
+        "kubernetes.io/basic-auth"
+            if entry(secret, "username").is_none() && entry(secret, "password").is_none() =>
+        {
+            require(secret, &["username", "password"], errors);
         }
-        "kubernetes.io/ssh-auth" => {
-            if entry(secret, "ssh-privatekey").is_none_or(<[u8]>::is_empty) {
-                errors.required(&DATA.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if entry(secret, "ssh-privatekey").is_none_or(<[u8]>::is_empty) => {
+            errors.required(&DATA.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => require(secret, &["tls.crt", "tls.key"], errors),
         _ => {}

@@ -142,6 +142,18 @@ impl Resource for Service {
         }
     }
 
+    /// What a Service without an address cannot do.
+    fn warnings(&self) -> Vec<String> {
+        let Some(spec) = self.spec.as_ref().filter(|spec| is_headless(spec)) else { return Vec::new() };
+        let ignored = [
+            ("loadBalancerIP", spec.load_balancer_ip.as_ref().is_some_and(|ip| !ip.is_empty())),
+            ("externalIPs", spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty())),
+            ("sessionAffinity", spec.session_affinity.as_deref() == Some("ClientIP")),
+        ];
+        let ignored = ignored.into_iter().filter(|(_, is_set)| *is_set);
+        ignored.map(|(field, _)| format!("spec.{field} is ignored for headless services")).collect()
+    }
+
     fn columns() -> Vec<Column> {
         table::columns()
     }

@@ -124,6 +124,12 @@ spec:
 }
 
 #[test]
+fn templates_are_warned_of_as_pods_are() {
+    let repeated = MINIMAL.replace("image: hello:v1", "image: hello:v1, env: [{name: A}, {name: A}]");
+    expect![[r#"spec.template.spec.containers[0].env[1]: hides previous definition of "A", which may be dropped when using apply"#]].assert_eq(&create::<Deployment>(&repeated).unwrap().warnings().join("\n"));
+}
+
+#[test]
 fn the_selector_stays_and_the_generation_counts_what_is_wanted() {
     let renamed = MINIMAL.replace("app: web", "app: new");
     check_update::<Deployment>(

@@ -105,7 +105,8 @@ impl Row {
         for (index, status) in statuses.unwrap_or_default().iter().enumerate() {
             self.count_restarts(status);
             let sidecar = specs.iter().any(|spec| spec.name == status.name && is_sidecar(spec));
-            let state = status.state.clone().unwrap_or_default();
+            let empty = ContainerState::default();
+            let state = status.state.as_ref().unwrap_or(&empty);
             if state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0) {
                 continue;
             }
@@ -114,7 +115,7 @@ impl Row {
                 continue;
             }
             let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
-            self.reason = match (ended_reason(&state), waiting) {
+            self.reason = match (ended_reason(state), waiting) {
                 (Some(ended), _) => format!("Init:{ended}"),
                 (None, Some(why)) if !why.is_empty() && why != "PodInitializing" => format!("Init:{why}"),
                 _ => format!("Init:{index}/{}", specs.len()),
@@ -131,9 +132,9 @@ impl Row {
         let mut running = false;
         for status in statuses.unwrap_or_default().iter().rev() {
             self.count_restarts(status);
-            let state = status.state.clone().unwrap_or_default();
+            let Some(state) = &status.state else { continue };
             let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone());
-            if let Some(why) = waiting.filter(|why| !why.is_empty()).or_else(|| ended_reason(&state)) {
+            if let Some(why) = waiting.filter(|why| !why.is_empty()).or_else(|| ended_reason(state)) {
                 self.reason = why;
             } else if status.ready && state.running.is_some() {
                 running = true;

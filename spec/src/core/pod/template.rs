@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 
-use super::{defaults, validate};
+use super::{defaults, validate, warnings};
 use crate::field_error::{FieldErrors, Path};
 use crate::meta;
 
@@ -25,4 +25,9 @@ pub(crate) fn validate_template(template: &PodTemplateSpec, path: &Path<'_>, err
         None => errors.required(&path.child("spec").child("containers"), ""),
         Some(spec) => validate::spec(spec, &path.child("spec"), errors),
     }
+}
+
+/// What the author of the template is warned of.
+pub(crate) fn template_warnings(template: &PodTemplateSpec, path: &Path<'_>) -> Vec<String> {
+    template.spec.as_ref().map(|spec| warnings::of(spec, &path.child("spec"))).unwrap_or_default()
 }

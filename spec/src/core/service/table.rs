@@ -19,7 +19,8 @@ pub(super) fn columns() -> Vec<Column> {
 }
 
 pub(super) fn cells(service: &Service, now: Timestamp) -> Vec<Cell> {
-    let spec = service.spec.clone().unwrap_or_default();
+    let empty = ServiceSpec::default();
+    let spec = service.spec.as_ref().unwrap_or(&empty);
     let cluster_ip = spec.cluster_ips.as_ref().and_then(|ips| ips.first()).or(spec.cluster_ip.as_ref());
     let selector: Vec<String> =
         spec.selector.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
@@ -27,7 +28,7 @@ pub(super) fn cells(service: &Service, now: Timestamp) -> Vec<Cell> {
         Cell::from(service.metadata.name.as_deref()),
         Cell::from(spec.type_.as_deref()),
         Cell::from(cluster_ip.filter(|ip| !ip.is_empty()).map_or("<none>", |ip| ip)),
-        Cell::from(external(service, &spec)),
+        Cell::from(external(service, spec)),
         Cell::from(ports(spec.ports.as_deref().unwrap_or_default())),
         Cell::from(age(service.metadata.creation_timestamp.as_ref(), now)),
         Cell::from(if selector.is_empty() { "<none>".to_owned() } else { selector.join(",") }),

@@ -250,6 +250,17 @@ fn what_the_server_must_give_is_known() {
 }
 
 #[test]
+fn headless_services_are_warned_of_what_they_cannot_do() {
+    let warnings = |yaml: &str| create::<Service>(yaml).unwrap().warnings().join("\n");
+    assert_eq!(warnings(PLACED), "");
+    expect![[r#"
+        spec.externalIPs is ignored for headless services
+        spec.sessionAffinity is ignored for headless services"#]].assert_eq(&warnings(
+        "{metadata: {name: web}, spec: {clusterIP: None, sessionAffinity: ClientIP, externalIPs: [192.0.2.1]}}",
+    ));
+}
+
+#[test]
 fn a_service_is_a_row() {
     check_row::<Service>(
         create::<Service>(PLACED).unwrap().as_ref(),
