@@ -20,6 +20,7 @@ use isopod_spec::registry::{self, Kinds};
 use isopod_spec::resource::{Kind, Object, Resource, Target, Typed};
 use isopod_spec::status::Status;
 
+pub use self::bind::Binding;
 pub(crate) use self::delete::Deleted;
 pub use self::delete::{DeleteOptions, Propagation};
 pub(crate) use self::error::{corrupt, propose_failed, read_failed};

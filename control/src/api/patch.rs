@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::header;
+use isopod_spec::patch::{self, PatchError, PatchType};
 use isopod_spec::resource::{Kind, Target};
 use isopod_spec::schema::{self, MessageRef};
 use isopod_spec::status::{Reason, Status};
@@ -22,13 +23,6 @@ const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// What a 415 to a patch lists.
 const PATCH_TYPES: [&str; 3] = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH];
-
-/// What a patch's media type says it is.
-#[derive(Clone, Copy)]
-enum PatchType {
-    Json,
-    Merge,
-}
 
 /// A patch, read and not yet applied.
 pub(crate) struct Patch {
@@ -64,6 +58,7 @@ pub(crate) async fn read(call: &mut Call) -> Result<Patch, Status> {
     let kind = match content_type.split(';').next().unwrap_or_default().trim() {
         JSON_PATCH => PatchType::Json,
         MERGE_PATCH => PatchType::Merge,
+        STRATEGIC_PATCH => PatchType::Strategic,
         APPLY_PATCH => {
             let mut status = Status::unsupported_media_type(&PATCH_TYPES);
             status.message = format!("server-side apply is not supported yet: {}", status.message);
@@ -93,25 +88,17 @@ impl Patch {
     }
 
     /// Applies the patch to a tree of any type.
-    pub(crate) fn apply(&self, _schema: Option<MessageRef<'_>>, mut tree: Value) -> Result<Value, Status> {
-        let malformed =
-            |error: serde_json::Error| Status::bad_request(format!("error decoding patch: {error}"));
-        match self.kind {
-            PatchType::Json => {
-                let patch: json_patch::Patch = serde_json::from_slice(&self.bytes).map_err(malformed)?;
-                json_patch::patch(&mut tree, &patch).map_err(|error| Status {
-                    code: 422,
-                    reason: Reason::Invalid,
-                    message: format!(
-                        "the server rejected our request due to an error in our request: {error}"
-                    ),
-                    details: None,
-                })?;
+    pub(crate) fn apply(&self, schema: Option<MessageRef<'_>>, tree: Value) -> Result<Value, Status> {
+        patch::apply(self.kind, schema, tree, &self.bytes).map_err(|error| {
+            let message = error.to_string();
+            match error {
+                PatchError::Rejected(_) => {
+                    Status { code: 422, reason: Reason::Invalid, message, details: None }
+                }
+                PatchError::TooLarge(_) => Status { message, ..Status::too_large(0) },
+                PatchError::Unsupported => Status { message, ..Status::unsupported_media_type(&PATCH_TYPES) },
+                _ => Status::bad_request(message),
             }
-            PatchType::Merge => {
-                json_patch::merge(&mut tree, &serde_json::from_slice(&self.bytes).map_err(malformed)?);
-            }
-        }
-        Ok(tree)
+        })
     }
 }

@@ -5,6 +5,7 @@ mod delete;
 mod discovery;
 mod harness;
 mod list;
+mod patch;
 mod pods;
 mod services;
 mod update;
