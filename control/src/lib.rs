@@ -3,7 +3,9 @@
 pub mod admission;
 pub mod api;
 pub mod bootstrap;
+mod cache;
 pub mod controllers;
+mod events;
 pub mod leader;
 pub mod objects;
 pub mod registry;
