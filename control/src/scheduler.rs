@@ -1,1 +1,149 @@
-//! The scheduler: pods to nodes.
+//! The scheduler: finds a node for every pod that has none.
+//!
+//! One [`pass`] decides about many pods against a [`picture`] of the nodes that is kept up to date change by change; it
+//! is pure. Decisions are written many at a time. A chosen pod counts on its node at once, so the next pass need not
+//! wait for the writes of this one.
+
+mod affinity;
+mod node;
+mod pass;
+mod pending;
+mod picture;
+mod resources;
+mod score;
+pub(crate) mod taints;
+#[cfg(test)]
+mod tests;
+mod wants;
+mod write;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::pass::{Decision, pass};
+use self::pending::Pending;
+use self::picture::Picture;
+use self::write::{Fate, Outcome};
+use crate::cache::{Batch, Change};
+use crate::controllers::runner::Shell;
+
+/// Pods decided in one pass: a pass must not keep the loop from seeing changes for long.
+const PODS_PER_PASS: usize = 256;
+/// Decisions written by one task.
+const PODS_PER_WRITE: usize = 64;
+/// Tasks that write at the same time; with that many under way, waiting pods wait.
+const WRITES_MAX: usize = 32;
+
+/// Decides and binds.
+pub(crate) struct Scheduler {
+    shell: Shell,
+    picture: Picture,
+    pending: Pending,
+    writing: JoinSet<Vec<Outcome>>,
+    /// Passes over equally good nodes begin at another one each time.
+    decided: usize,
+}
+
+impl Scheduler {
+    /// A scheduler that has seen nothing yet.
+    pub(crate) fn new(shell: Shell) -> Scheduler {
+        Scheduler {
+            shell,
+            picture: Picture::default(),
+            pending: Pending::default(),
+            writing: JoinSet::new(),
+            decided: 0,
+        }
+    }
+
+    /// Runs until `shutdown`, or until the batches end.
+    pub(crate) async fn run(mut self, mut batches: mpsc::Receiver<Arc<Batch>>, shutdown: CancellationToken) {
+        loop {
+            while let Ok(batch) = batches.try_recv() {
+                self.observe(&batch);
+            }
+            let has_more = self.decide();
+            let due = if self.writing.len() < WRITES_MAX { self.pending.next_due() } else { None };
+            // Every branch is cancel-safe: channels, the set and the timer keep what they hold.
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                batch = batches.recv() => match batch {
+                    Some(batch) => self.observe(&batch),
+                    None => return,
+                },
+                Some(written) = self.writing.join_next() => self.finish(written),
+                () = sleep_until(due) => {}
+                () = tokio::task::yield_now(), if has_more => {}
+            }
+        }
+    }
+
+    fn observe(&mut self, batch: &Batch) {
+        let mut has_room_come = false;
+        for change in &batch.changes {
+            match change {
+                Change::Node(delta) => has_room_come |= self.picture.observe_node(delta),
+                Change::Pod(delta) => {
+                    self.pending.observe(delta);
+                    has_room_come |= self.picture.observe_pod(delta);
+                }
+                _ => {}
+            }
+        }
+        if has_room_come {
+            self.pending.wake_refused(Instant::now());
+        }
+    }
+
+    /// Makes one pass; true when another can follow at once.
+    fn decide(&mut self) -> bool {
+        let now = Instant::now();
+        if self.writing.len() >= WRITES_MAX || !self.pending.has_active(now) {
+            return false;
+        }
+        let pods = self.pending.take(PODS_PER_PASS);
+        let decisions = pass(&mut self.picture, &pods, self.decided);
+        self.decided = self.decided.wrapping_add(pods.len());
+        let decided: Vec<_> = pods.into_iter().zip(decisions).collect();
+        for some in decided.chunks(PODS_PER_WRITE) {
+            self.writing.spawn(write::write(self.shell.clone(), some.to_vec()));
+        }
+        self.writing.len() < WRITES_MAX && self.pending.has_active(now)
+    }
+
+    fn finish(&mut self, written: Result<Vec<Outcome>, JoinError>) {
+        let outcomes = match written {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                // Its pods count as chosen until the scheduler starts anew with the next term.
+                tracing::error!(%error, "writing decisions ended in a panic");
+                return;
+            }
+        };
+        let now = Instant::now();
+        for Outcome { key, fate } in outcomes {
+            match fate {
+                Fate::Bound => {}
+                Fate::Refused => self.pending.refused(&key, now),
+                Fate::Failed => {
+                    self.picture.unassume(&key);
+                    self.pending.failed(&key, now);
+                }
+            }
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What a pass decided, with the pod it is about.
+type Decided = (pass::Candidate, Decision);
