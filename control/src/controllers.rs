@@ -5,7 +5,63 @@
 
 mod claim;
 mod deployment;
-mod endpoint_slice;
-mod facts;
+pub(crate) mod endpoint_slice;
+mod endpoints;
+pub(crate) mod event_expiry;
+pub(crate) mod facts;
+mod garbage;
+mod namespace;
+mod namespace_defaults;
+mod node_lifecycle;
+pub(crate) mod outcome;
+mod pod_collector;
 mod replica_set;
-mod selecting;
+pub(crate) mod runner;
+mod taint_eviction;
+#[cfg(test)]
+mod tests;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::runner::{Controller, Shell};
+use crate::cache::feed::Feed;
+use crate::leader::{Config, named};
+
+pub use self::node_lifecycle::Config as NodeConfig;
+
+/// Starts every controller. **A new controller is one line here.**
+pub(crate) fn spawn_all(
+    tasks: &mut JoinSet<&'static str>,
+    shell: &Shell,
+    feed: &mut Feed,
+    config: &Config,
+    shutdown: &CancellationToken,
+) {
+    let mut starter = Starter { tasks, shell, feed, shutdown };
+    starter.start(deployment::shell::DeploymentController);
+    starter.start(replica_set::shell::ReplicaSetController);
+    starter.start(endpoint_slice::shell::EndpointSliceController);
+    starter.start(endpoints::shell::EndpointsController);
+    starter.start(namespace::shell::NamespaceController);
+    starter.start(namespace_defaults::NamespaceDefaults::new(&config.bootstrap.root_ca_pem));
+    starter.start(garbage::shell::GarbageCollector::default());
+    starter.start(node_lifecycle::shell::NodeLifecycle::new(config.nodes));
+    starter.start(taint_eviction::TaintEviction);
+    starter.start(pod_collector::PodCollector::default());
+}
+
+struct Starter<'a> {
+    tasks: &'a mut JoinSet<&'static str>,
+    shell: &'a Shell,
+    feed: &'a mut Feed,
+    shutdown: &'a CancellationToken,
+}
+
+impl Starter<'_> {
+    fn start<C: Controller>(&mut self, controller: C) {
+        let batches = self.feed.subscribe();
+        let (shell, shutdown) = (self.shell.clone(), self.shutdown.clone());
+        self.tasks.spawn(async { named(C::NAME, runner::run(controller, shell, batches, shutdown).await) });
+    }
+}

@@ -1,1 +1,117 @@
-//! Who runs the singletons.
+//! Who runs what only one member may run: controllers, scheduler, cleanup.
+//!
+//! They run while this member leads, and all their writes carry the Raft term: when leadership is lost they stop at
+//! once, and a write that was under way does not land in another leader's term.
+
+use isopod_raft_store::Leadership;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+use crate::bootstrap;
+use crate::cache::feed::Feed;
+use crate::controllers::runner::Shell;
+use crate::controllers::{self, event_expiry};
+use crate::events::Recorder;
+use crate::objects::Objects;
+use crate::scheduler::Scheduler;
+
+/// Options of what the leader runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// When a silent node is given up.
+    pub nodes: controllers::NodeConfig,
+    /// The objects that every cluster has.
+    pub bootstrap: bootstrap::Config,
+}
+
+/// When something ended by itself, so long until all of it is started anew.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// What runs on the leader only.
+pub struct Singletons {
+    objects: Objects,
+    config: Config,
+}
+
+impl Singletons {
+    /// Nothing runs until [`Singletons::run`].
+    pub fn new(objects: Objects, config: Config) -> Singletons {
+        Singletons { objects, config }
+    }
+
+    /// Runs until `shutdown`: works while this member leads, waits while it does not.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let mut leadership = self.objects.store().leadership();
+        loop {
+            let term = tokio::select! {
+                () = shutdown.cancelled() => return,
+                term = gained(&mut leadership) => match term {
+                    Some(term) => term,
+                    None => return,
+                },
+            };
+            tracing::info!(term, "this member leads: controllers and scheduler start");
+            // Whichever branch ends drops the work, and with it every task of it.
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = lost(&mut leadership, term) => tracing::info!(term, "leadership is lost: controllers and scheduler stop"),
+                what = lead(self.objects.in_term(term), &self.config, &shutdown) => {
+                    tracing::error!(term, what, "ended by itself: all controllers start anew");
+                    tokio::time::sleep(RESTART_AFTER).await;
+                }
+            }
+        }
+    }
+}
+
+/// Waits until this member leads; returns the term. `None` when the store is closed.
+async fn gained(leadership: &mut watch::Receiver<Leadership>) -> Option<u64> {
+    leadership.wait_for(|now| now.is_leader).await.ok().map(|now| now.term)
+}
+
+/// Waits until this member does not lead in this term any more.
+async fn lost(leadership: &mut watch::Receiver<Leadership>, term: u64) {
+    // A closed store leads nothing either.
+    let _ = leadership.wait_for(|now| !now.is_leader || now.term != term).await;
+}
+
+/// Runs everything; returns the name of what ended first. Dropping the future stops all of it.
+async fn lead(objects: Objects, config: &Config, shutdown: &CancellationToken) -> &'static str {
+    let stop = shutdown.child_token();
+    let mut tasks: JoinSet<&'static str> = JoinSet::new();
+    let mut feed = Feed::new(objects.store().clone());
+    let (recorder, writer) = Recorder::new(objects.clone());
+    let shell = Shell { objects: objects.clone(), recorder };
+    let scheduler = Scheduler::new(shell.clone());
+    let batches = feed.subscribe();
+    let token = stop.clone();
+    tasks.spawn(async { named("scheduler", scheduler.run(batches, token).await) });
+    controllers::spawn_all(&mut tasks, &shell, &mut feed, config, &stop);
+    let token = stop.clone();
+    tasks.spawn(async { named("events", writer.run(token).await) });
+    let (token, for_expiry) = (stop.clone(), objects.clone());
+    tasks.spawn(async { named("event expiry", event_expiry::run(for_expiry, token).await) });
+    let (token, bootstrap) = (stop.clone(), config.bootstrap.clone());
+    tasks.spawn(async move { named("bootstrap", bootstrap::run(objects, bootstrap, token).await) });
+    tasks.spawn(async {
+        if let Err(error) = feed.run(stop).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "controllers see nothing any more");
+        }
+        "feed"
+    });
+    match tasks.join_next().await {
+        Some(Ok(what)) => what,
+        Some(Err(error)) => {
+            tracing::error!(%error, "a controller ended in a panic");
+            "a controller"
+        }
+        None => "everything",
+    }
+}
+
+/// Gives a task's end a name.
+pub(crate) fn named(name: &'static str, (): ()) -> &'static str {
+    name
+}

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use isopod_spec::selector::Selector;
 use k8s_openapi::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
 use super::facts;
-use crate::controllers::selecting::selects;
 
 /// Candidates sorted by what has to happen to them.
 #[derive(Debug)]
@@ -32,10 +32,11 @@ pub(crate) fn sort<T: Metadata<Ty = ObjectMeta>>(
     selector: &LabelSelector,
     candidates: Vec<Arc<T>>,
 ) -> Claim<T> {
+    let selector = Selector::of(Some(selector));
     let mut claim = Claim { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     for candidate in candidates {
         let meta = candidate.metadata();
-        let matches = selects(selector, meta);
+        let matches = selector.matches(meta.labels.as_ref());
         let leaving = facts::is_terminating(meta);
         match facts::controller_of(meta) {
             Some(controller) if controller.uid != facts::uid(owner) => {}

@@ -7,6 +7,7 @@ mod limits;
 mod revision;
 mod rollout;
 mod scaling;
+pub(crate) mod shell;
 mod status;
 #[cfg(test)]
 mod tests;

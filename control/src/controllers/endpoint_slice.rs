@@ -2,8 +2,9 @@
 //!
 //! [`plan`] is pure and changes as few slices as it can: every node's proxy reads each change.
 
-mod desired;
+pub(crate) mod desired;
 mod pack;
+pub(crate) mod shell;
 #[cfg(test)]
 mod tests;
 

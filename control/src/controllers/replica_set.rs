@@ -4,6 +4,7 @@
 //! API refuses costs one request and not five hundred.
 
 mod ranking;
+pub(crate) mod shell;
 mod status;
 #[cfg(test)]
 mod tests;

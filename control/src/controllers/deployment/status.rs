@@ -22,7 +22,7 @@ pub(super) mod reason {
     pub(super) const TIMED_OUT: &str = "ProgressDeadlineExceeded";
     pub(super) const PAUSED: &str = "DeploymentPaused";
     pub(super) const RESUMED: &str = "DeploymentResumed";
-    pub(super) const CREATE_ERROR: &str = "ReplicaSetCreateError";
+    pub(in super::super) const CREATE_ERROR: &str = "ReplicaSetCreateError";
 }
 
 /// What kind of pass the status is computed in.

@@ -11,14 +11,14 @@ use crate::controllers::facts;
 
 /// Address family of a slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Family {
+pub(crate) enum Family {
     IPv4,
     IPv6,
 }
 
 impl Family {
     /// The family's name in the API.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Family::IPv4 => "IPv4",
             Family::IPv6 => "IPv6",
@@ -32,15 +32,15 @@ impl Family {
 
 /// Endpoints that may share slices.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) family: Family,
-    pub(super) ports: Vec<EndpointPort>,
-    pub(super) endpoints: Vec<Endpoint>,
+pub(crate) struct Group {
+    pub(crate) family: Family,
+    pub(crate) ports: Vec<EndpointPort>,
+    pub(crate) endpoints: Vec<Endpoint>,
 }
 
 /// All endpoints of the Service. Each of its address families has at least one group, if only an empty one: a slice
 /// without endpoints says "nobody", no slice says "not known yet".
-pub(super) fn groups(service: &Service, pods: &[Arc<Pod>], zones: &BTreeMap<String, String>) -> Vec<Group> {
+pub(crate) fn groups(service: &Service, pods: &[Arc<Pod>], zones: &BTreeMap<String, String>) -> Vec<Group> {
     let mut groups = Vec::new();
     for family in families(service) {
         let mut of_family: Vec<Group> = Vec::new();

@@ -1,0 +1,144 @@
+//! The node lifecycle controller: when nodes were last heard of, and how plans are carried out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use isopod_spec::status::Status;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeStatus, ObjectReference, Pod};
+use tokio::time::Instant;
+
+use super::{Config, Plan, plan};
+use crate::cache::{Change, Delta, ObjectKey, View};
+use crate::controllers::runner::{Controller, Planned, Shell};
+use crate::controllers::{facts, outcome};
+use crate::events::{Level, Occurrence, reference};
+
+/// The namespace of the Leases that nodes renew.
+const LEASES: &str = "kube-node-lease";
+
+/// Watches over nodes.
+#[derive(Debug)]
+pub(crate) struct NodeLifecycle {
+    config: Config,
+    /// When this member saw the last sign of life of each node.
+    heard: HashMap<ObjectKey, Instant>,
+}
+
+/// A plan, and the node it was made for.
+#[derive(Debug)]
+pub(crate) struct Job {
+    node: Arc<Node>,
+    plan: Plan,
+}
+
+impl NodeLifecycle {
+    pub(crate) fn new(config: Config) -> Self {
+        NodeLifecycle { config, heard: HashMap::new() }
+    }
+
+    fn hear_node(&mut self, delta: &Delta<Node>) {
+        match (&delta.old, &delta.new) {
+            (_, None) => drop(self.heard.remove(&delta.key)),
+            (Some(old), Some(new)) if heartbeat(old) == heartbeat(new) => {}
+            _ => drop(self.heard.insert(delta.key.clone(), Instant::now())),
+        }
+    }
+}
+
+impl Controller for NodeLifecycle {
+    const NAME: &'static str = "node-controller";
+    type Plan = Job;
+
+    fn wakes(&mut self, change: &Change, view: &View, wake: &mut dyn FnMut(ObjectKey)) {
+        match change {
+            Change::Node(delta) => {
+                self.hear_node(delta);
+                wake(delta.key.clone());
+            }
+            Change::Lease(delta) if delta.key.namespace() == LEASES && delta.new.is_some() => {
+                let key = ObjectKey::new("", delta.key.name());
+                let was_given_up = view.nodes.get(&key).is_some_and(|node| is_unknown(node));
+                self.heard.insert(key.clone(), Instant::now());
+                // A renewal of a living node is the most frequent write of all and changes nothing.
+                if was_given_up {
+                    wake(key);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn plan(&mut self, key: &ObjectKey, view: &View, now: Timestamp) -> Planned<Job> {
+        let Some(node) = view.nodes.get(key) else { return Planned::nothing() };
+        let silence = self.heard.entry(key.clone()).or_insert_with(Instant::now).elapsed();
+        let pods: Vec<Arc<Pod>> = view.pods.in_place(key.name()).cloned().collect();
+        let plan = plan(node, silence, &pods, &self.config, now);
+        let again_after = plan.again_after;
+        let plan = (!plan.is_met()).then(|| Job { node: node.clone(), plan });
+        Planned { plan, again_after }
+    }
+
+    async fn apply(shell: Shell, Job { node, plan }: Job) -> Result<(), Status> {
+        let mut node = (*node).clone();
+        if let Some(taints) = plan.taints {
+            node.spec.get_or_insert_default().taints = Some(taints).filter(|taints| !taints.is_empty());
+            let status = node.status.take();
+            node = Node { status, ..shell.objects.update(&node).await? };
+        }
+        if let Some(status) = plan.status {
+            give_up(&shell, &mut node, status).await?;
+        }
+        for pod in plan.unready {
+            match make_unready(&shell, &pod).await {
+                Err(status) if outcome::is_gone(&status) => {}
+                // Of a changed pod it has to be asked again whether it counts as ready.
+                made => made?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// When the node itself last reported its state.
+fn heartbeat(node: &Node) -> Option<Timestamp> {
+    let conditions = node.status.as_ref()?.conditions.as_deref()?;
+    conditions.iter().filter_map(|condition| condition.last_heartbeat_time.as_ref()).map(|time| time.0).max()
+}
+
+fn is_unknown(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
+}
+
+async fn give_up(shell: &Shell, node: &mut Node, status: NodeStatus) -> Result<(), Status> {
+    node.status = Some(status);
+    *node = shell.objects.update_status(node).await?;
+    let name = facts::name(&node.metadata);
+    tracing::warn!(node = name, "a node has fallen silent");
+    tell(shell, reference(node), format!("Node {name} status is now: NodeNotReady"));
+    Ok(())
+}
+
+async fn make_unready(shell: &Shell, pod: &Arc<Pod>) -> Result<(), Status> {
+    let mut pod = (**pod).clone();
+    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+    for ready in conditions.iter_mut().filter(|condition| condition.type_ == "Ready") {
+        ready.status = "False".to_owned();
+        ready.last_transition_time = Some(facts::stamp(Timestamp::now()));
+    }
+    shell.objects.update_status(&pod).await?;
+    tell(shell, reference(&pod), "Node is not ready".to_owned());
+    Ok(())
+}
+
+fn tell(shell: &Shell, about: ObjectReference, message: String) {
+    let component = NodeLifecycle::NAME;
+    shell.recorder.record(Occurrence {
+        component,
+        about,
+        level: Level::Warning,
+        reason: "NodeNotReady",
+        message,
+    });
+}
