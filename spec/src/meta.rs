@@ -11,10 +11,9 @@ use crate::resource::{NameRule, Scope};
 
 mod syntax;
 
-pub use syntax::{dns_1035_label_faults, dns_1123_label_faults, dns_1123_subdomain_faults};
 pub use syntax::{
-    env_name_faults, is_config_key, label_value_faults, port_name_faults, qualified_name_faults,
-    relaxed_env_name_faults,
+    dns_1035_label_faults, dns_1123_label_faults, dns_1123_subdomain_faults, env_name_faults, is_config_key,
+    label_value_faults, port_name_faults, qualified_name_faults,
 };
 
 /// Text of the error of a field that may not change.

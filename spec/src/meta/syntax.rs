@@ -21,10 +21,7 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 const QUALIFIED_NAME: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and \
     end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', \
     regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-const ENV_NAME: &str = "a valid environment variable name must consist of alphabetic characters, digits, '_', \
-    '-', or '.', and must not start with a digit (e.g. 'my.env-name',  or 'MY_ENV.NAME',  or 'MyEnvName1', \
-    regex used for validation is '[-._a-zA-Z][-._a-zA-Z0-9]*')";
-const RELAXED_ENV_NAME: &str =
+const ENV_NAME: &str =
     "a valid environment variable name must consist only of printable ASCII characters other than '='";
 const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' \
     (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
@@ -133,21 +130,11 @@ pub fn label_value_faults(text: &str) -> Vec<String> {
     faults(text, LABEL_MAX_BYTES, text.is_empty() || is_word(text), LABEL_VALUE)
 }
 
-/// The name of an environment variable that every shell can use.
-pub fn env_name_faults(text: &str) -> Vec<String> {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let matches = text.bytes().all(inner) && text.bytes().next().is_some_and(|first| !first.is_ascii_digit());
-    match matches {
-        true => dotted_path_faults(text),
-        false => vec![ENV_NAME.to_owned()],
-    }
-}
-
 /// The name of an environment variable as Kubernetes takes it since 1.34: any printable ASCII but `=`.
-pub fn relaxed_env_name_faults(text: &str) -> Vec<String> {
+pub fn env_name_faults(text: &str) -> Vec<String> {
     match !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=') {
         true => Vec::new(),
-        false => vec![RELAXED_ENV_NAME.to_owned()],
+        false => vec![ENV_NAME.to_owned()],
     }
 }
 

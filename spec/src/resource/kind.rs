@@ -178,10 +178,14 @@ impl Kind {
                 found.kind, self.kind
             ));
         }
-        let path = locate::path_of(json, error);
-        let at = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        let text = error.to_string();
+        let why = match (locate::path_of(json, error), text.rsplit_once(" at line ")) {
+            // The path says where better than line and column do.
+            (path, Some((why, _))) if !path.is_empty() => format!("{path}: {why}"),
+            _ => text,
+        };
         Status::bad_request(format!(
-            r#"{0} in version "{1}" cannot be handled as a {0}: {at}{error}"#,
+            r#"{0} in version "{1}" cannot be handled as a {0}: {why}"#,
             self.kind, self.version
         ))
     }

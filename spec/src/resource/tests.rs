@@ -205,10 +205,10 @@ fn bodies_that_do_not_fit_are_explained() {
     expect![[r#"
         the kind in the data (Service) does not match the expected kind (Pod)
         the API version in the data (apps/v1) does not match the expected API version (v1)
-        Pod in version "v1" cannot be handled as a Pod: spec.containers: invalid type: string "none", expected a sequence at line 1 column 28
-        Pod in version "v1" cannot be handled as a Pod: spec.containers[0].ports[0].containerPort: invalid type: string "http", expected i32 at line 1 column 67
-        Pod in version "v1" cannot be handled as a Pod: metadata.labels.a: invalid type: integer `1`, expected a string at line 1 column 28
-        Pod in version "v1" cannot be handled as a Pod: spec.terminationGracePeriodSeconds: invalid type: floating point `1.5`, expected i64 at line 1 column 44
+        Pod in version "v1" cannot be handled as a Pod: spec.containers: invalid type: string "none", expected a sequence
+        Pod in version "v1" cannot be handled as a Pod: spec.containers[0].ports[0].containerPort: invalid type: string "http", expected i32
+        Pod in version "v1" cannot be handled as a Pod: metadata.labels.a: invalid type: integer `1`, expected a string
+        Pod in version "v1" cannot be handled as a Pod: spec.terminationGracePeriodSeconds: invalid type: floating point `1.5`, expected i64
         Pod in version "v1" cannot be handled as a Pod: invalid type: sequence, expected Pod at line 1 column 2
         Pod in version "v1" cannot be handled as a Pod: EOF while parsing an object at line 1 column 1
         Pod in version "v1" cannot be handled as a Pod: expected value at line 1 column 1

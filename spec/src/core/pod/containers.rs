@@ -80,7 +80,7 @@ fn environment(container: &Container, path: &Path<'_>, errors: &mut FieldErrors)
         let path = list.index(index);
         match variable.name.as_str() {
             "" => errors.required(&path.child("name"), ""),
-            name => validation::syntax(&path.child("name"), name, meta::relaxed_env_name_faults, errors),
+            name => validation::syntax(&path.child("name"), name, meta::env_name_faults, errors),
         }
         if let Some(source) = &variable.value_from {
             value_source(variable, source, &path.child("valueFrom"), errors);
@@ -141,7 +141,7 @@ fn key_reference(name: &str, key: &str, path: &Path<'_>, errors: &mut FieldError
 
 fn environment_source(source: &EnvFromSource, path: &Path<'_>, errors: &mut FieldErrors) {
     if let Some(prefix) = source.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
-        validation::syntax(&path.child("prefix"), prefix, meta::relaxed_env_name_faults, errors);
+        validation::syntax(&path.child("prefix"), prefix, meta::env_name_faults, errors);
     }
     let config = source.config_map_ref.as_ref().map(|reference| ("configMapRef", &reference.name));
     let secret = source.secret_ref.as_ref().map(|reference| ("secretRef", &reference.name));
