@@ -77,6 +77,18 @@ pub fn strict_check(json: &[u8], root: MessageRef<'_>) -> Result<Findings, Decod
     }
 }
 
+/// Finds fields that occur more than once in JSON of no known type, such as a patch.
+///
+/// # Errors
+/// [`DecodeError::Json`] if it is not JSON.
+pub fn duplicate_check(json: &[u8]) -> Result<Findings, DecodeError> {
+    let text = std::str::from_utf8(json).map_err(|_| DecodeError::Json("invalid UTF-8".to_owned()))?;
+    let mut check = Check { cursor: Cursor::new(text), findings: Findings::default(), mismatch: None };
+    let read = check.untyped(0, &Path::Root).and_then(|()| check.cursor.end());
+    read.map_err(|fault| DecodeError::Json(check.cursor.describe(fault)))?;
+    Ok(check.findings)
+}
+
 /// The Go type into which upstream reads `apiVersion` and `kind` of a body.
 const TYPE_META: &str =
     r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
@@ -173,6 +185,32 @@ impl<'j> Check<'j> {
             self.value(place, values, depth + 1, &Path::Key(path, &name))?;
         }
         Ok(())
+    }
+
+    fn untyped(&mut self, depth: usize, path: &Path<'_>) -> Result<(), Fault> {
+        match self.cursor.start()? {
+            Start::Object => {
+                let mut inside = self.cursor.enter(depth)?;
+                let mut keys = Keys::default();
+                while let Some(key) = self.cursor.key(&mut inside)? {
+                    let name = key.unescape();
+                    if !keys.insert(name.clone()) {
+                        self.find(Finding::Duplicate(path.with(&name)));
+                    }
+                    self.untyped(depth + 1, &Path::Key(path, &name))?;
+                }
+                Ok(())
+            }
+            Start::Array => {
+                let (mut inside, mut index) = (self.cursor.enter(depth)?, 0);
+                while self.cursor.item(&mut inside)? {
+                    self.untyped(depth + 1, &Path::Index(path, index))?;
+                    index += 1;
+                }
+                Ok(())
+            }
+            _ => self.cursor.skip(depth),
+        }
     }
 
     fn list(&mut self, place: Place<'_>, items: &Type, depth: usize, path: &Path<'_>) -> Result<(), Fault> {

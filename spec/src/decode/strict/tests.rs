@@ -75,6 +75,21 @@ fn duplicates_are_found_among_many_keys() {
 }
 
 #[test]
+fn duplicates_are_found_in_json_of_no_known_type() {
+    for (json, expected) in [
+        (r#"{"spec":{"a":1,"a":2},"x":[{"b":1},{"b":1,"b":2}]}"#, vec!["spec.a", "x[1].b"]),
+        (r#"[{"op":"add","op":"test"}]"#, vec!["[0].op"]),
+        (r#"[1,"x",null,{}]"#, vec![]),
+    ] {
+        let expected: Vec<Finding> =
+            expected.into_iter().map(|path| Finding::Duplicate(path.to_owned())).collect();
+        assert_eq!(duplicate_check(json.as_bytes()).unwrap().fields, expected);
+    }
+    assert!(duplicate_check(b"{\"a\":").is_err());
+    assert!(duplicate_check("[".repeat(10_000).as_bytes()).is_err());
+}
+
+#[test]
 fn at_most_a_hundred_findings_are_kept() {
     let keys: Vec<String> = (0..1000).map(|n| format!(r#""k{n}":1"#)).collect();
     assert_eq!(found(&format!("{{{}}}", keys.join(","))).len(), 100);
