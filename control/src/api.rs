@@ -7,6 +7,7 @@ mod body;
 mod call;
 mod create;
 mod cursor;
+mod decoded;
 mod delete;
 mod discovery;
 mod health;
@@ -43,6 +44,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::call::Call;
+use self::decoded::Decoded;
 pub use self::discovery::Build;
 use self::discovery::Groups;
 pub use self::log::{NodeApi, NodeUnreachable};
@@ -80,6 +82,7 @@ pub struct Api {
     build: Build,
     metrics: Metrics,
     watches: Arc<Semaphore>,
+    decoded: Arc<Decoded>,
     shutdown: CancellationToken,
 }
 
@@ -106,6 +109,7 @@ impl Api {
             build,
             metrics,
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            decoded: Arc::default(),
             shutdown,
         }
     }

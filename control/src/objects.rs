@@ -216,6 +216,7 @@ fn encode(object: &dyn Object) -> Result<Bytes, Status> {
     if value.len() > OBJECT_BYTES_MAX { Err(Status::too_large(OBJECT_BYTES_MAX)) } else { Ok(value.into()) }
 }
 
-fn decode_stored(kind: &Kind, entry: &Entry) -> Result<Box<dyn Object>, Status> {
+/// A stored object of any kind, with its resourceVersion.
+pub(crate) fn decode_stored(kind: &Kind, entry: &Entry) -> Result<Box<dyn Object>, Status> {
     kind.decode_stored(&entry.value, entry.modified.0).map_err(|error| corrupt(&error))
 }

@@ -12,6 +12,7 @@ use isopod_spec::resource::Kind;
 use isopod_spec::status::Status;
 
 use super::selection::Selection;
+use crate::objects::decode_stored;
 
 /// Objects looked at before other tasks get a turn: some milliseconds at worst.
 const SCAN_MAX: usize = 2000;
@@ -57,7 +58,8 @@ impl Cursor {
                 self.range.start = after(last.expect("an entry was scanned"));
                 return Ok(Walked::Paused);
             }
-            if self.selection.matches(&self.kind, entry)? && visit(entry)?.is_break() {
+            let decode = || decode_stored(&self.kind, entry);
+            if self.selection.matches(entry, decode)? && visit(entry)?.is_break() {
                 let stopped = key.clone();
                 self.range.start = stopped.clone();
                 return Ok(Walked::Stopped(stopped));

@@ -6,12 +6,11 @@
 use std::sync::Arc;
 
 use isopod_raft_store::{Entry, KeyRange};
-use isopod_spec::resource::Kind;
+use isopod_spec::resource::{Kind, Object};
 use isopod_spec::selector::{FieldSelector, Selector};
 use isopod_spec::status::Status;
 
 use super::query::Query;
-use crate::objects::corrupt;
 use crate::objects::stored::MetadataView;
 
 /// Longer selectors are refused unread.
@@ -53,18 +52,18 @@ impl Selection {
         }
     }
 
-    /// Whether this object is selected.
-    pub(crate) fn matches(&self, kind: &Kind, entry: &Entry) -> Result<bool, Status> {
+    /// Whether this object is selected; `decode` is asked only if its fields matter.
+    pub(crate) fn matches<O: AsRef<dyn Object>>(
+        &self,
+        entry: &Entry,
+        decode: impl FnOnce() -> Result<O, Status>,
+    ) -> Result<bool, Status> {
         if !self.labels.is_everything() {
             let labels = MetadataView::of(&entry.value).labels;
             if !self.labels.matches(Some(&labels)) {
                 return Ok(false);
             }
         }
-        if self.fields.is_everything() {
-            return Ok(true);
-        }
-        let object = kind.decode_stored(&entry.value, entry.modified.0).map_err(|error| corrupt(&error))?;
-        Ok(self.fields.matches(object.as_ref()))
+        Ok(self.fields.is_everything() || self.fields.matches(decode()?.as_ref()))
     }
 }

@@ -8,5 +8,6 @@ mod list;
 mod patch;
 mod pods;
 mod services;
+mod traces;
 mod update;
 mod watch;

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use isopod_raft_store::Revision;
-use isopod_spec::resource::Kind;
+use isopod_spec::resource::{Kind, Object};
 use isopod_spec::status::Status;
 use k8s_openapi::jiff::Timestamp;
 
@@ -20,6 +20,17 @@ pub(crate) struct View {
     kind: Arc<Kind>,
     form: Form,
     include: IncludeObject,
+}
+
+/// A stored object to be shown.
+#[derive(Clone, Copy)]
+pub(crate) struct Item<'a> {
+    /// Its stored form.
+    pub(crate) value: &'a [u8],
+    /// Its revision; absent for an object that a dry run would have created.
+    pub(crate) revision: Option<Revision>,
+    /// The same, if somebody has decoded it already.
+    pub(crate) object: Option<&'a dyn Object>,
 }
 
 /// What stands at the head of a list besides its items.
@@ -47,7 +58,8 @@ impl View {
     /// One object as a whole answer. `revision` is absent for an object that a dry run would have created.
     pub(crate) fn single(&self, value: &[u8], revision: Option<Revision>) -> Result<Vec<u8>, Status> {
         let mut out = Vec::with_capacity(value.len() + 256);
-        self.write_single(&mut out, value, revision, Timestamp::now(), Columns::Shown)?;
+        let item = Item { value, revision, object: None };
+        self.write_single(&mut out, item, Timestamp::now(), Columns::Shown)?;
         Ok(out)
     }
 
@@ -81,6 +93,11 @@ impl View {
         out.extend_from_slice(b"]}\n");
     }
 
+    /// Whether showing an object takes more than its bytes.
+    pub(crate) fn needs_object(&self) -> bool {
+        self.form == Form::Table
+    }
+
     /// Appends one item of a list.
     pub(crate) fn write_item(
         &self,
@@ -92,7 +109,9 @@ impl View {
         match self.form {
             Form::Object => self.kind.append_list_item(out, value, revision.0),
             Form::Partial => stored::write_partial(out, value, Some(revision)),
-            Form::Table => self.write_row(out, value, Some(revision), now)?,
+            Form::Table => {
+                self.write_row(out, Item { value, revision: Some(revision), object: None }, now)?
+            }
         }
         Ok(())
     }
@@ -101,11 +120,11 @@ impl View {
     pub(crate) fn write_single(
         &self,
         out: &mut Vec<u8>,
-        value: &[u8],
-        revision: Option<Revision>,
+        item: Item<'_>,
         now: Timestamp,
         columns: Columns,
     ) -> Result<(), Status> {
+        let Item { value, revision, .. } = item;
         match self.form {
             Form::Object => stored::write_object(out, &self.kind, value, revision),
             Form::Partial => stored::write_partial(out, value, revision),
@@ -120,7 +139,7 @@ impl View {
                     Columns::Known => out.extend_from_slice(b"\"columnDefinitions\":null,"),
                 }
                 out.extend_from_slice(b"\"rows\":[");
-                self.write_row(out, value, revision, now)?;
+                self.write_row(out, item, now)?;
                 out.extend_from_slice(b"]}");
             }
         }
@@ -156,15 +175,17 @@ impl View {
         out.push(b',');
     }
 
-    fn write_row(
-        &self,
-        out: &mut Vec<u8>,
-        value: &[u8],
-        revision: Option<Revision>,
-        now: Timestamp,
-    ) -> Result<(), Status> {
-        let number = revision.unwrap_or_default().0;
-        let object = self.kind.decode_stored(value, number).map_err(|error| corrupt(&error))?;
+    fn write_row(&self, out: &mut Vec<u8>, item: Item<'_>, now: Timestamp) -> Result<(), Status> {
+        let Item { value, revision, object } = item;
+        let decoded;
+        let object = match object {
+            Some(object) => object,
+            None => {
+                let number = revision.unwrap_or_default().0;
+                decoded = self.kind.decode_stored(value, number).map_err(|error| corrupt(&error))?;
+                decoded.as_ref()
+            }
+        };
         out.extend_from_slice(b"{\"cells\":");
         serde_json::to_writer(&mut *out, &object.cells(now)).expect("cells are scalars");
         let conditions = object.row_conditions();

@@ -22,11 +22,12 @@ use tokio_util::sync::CancellationToken;
 use super::Api;
 use super::call::Call;
 use super::cursor::{Cursor, Walked};
+use super::decoded::Decoded;
 use super::metrics::{Open, Subject};
 use super::options::{self, ReadAt, WatchFrom};
 use super::reply::{BoxError, Content, JSON, Reply};
 use super::selection::Selection;
-use super::view::{Bookmark, Columns, View};
+use super::view::{Bookmark, Columns, Item, View};
 
 /// The initial state is sent in chunks of about this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -87,6 +88,7 @@ pub(crate) async fn watch(
         bookmark_at: options.bookmarks.then(|| now + BOOKMARK_INTERVAL),
         ends_at: now + lifetime,
         columns: Columns::Shown,
+        decoded: Arc::clone(&api.decoded),
         shutdown: api.shutdown.clone(),
         has_ended: false,
         sent: api.metrics.events_of(&kind.group, &kind.version, &kind.plural),
@@ -129,6 +131,7 @@ struct Watching {
     bookmark_at: Option<Instant>,
     ends_at: Instant,
     columns: Columns,
+    decoded: Arc<Decoded>,
     shutdown: CancellationToken,
     has_ended: bool,
     sent: Counter,
@@ -220,7 +223,8 @@ impl Watching {
             if chunk.len() >= CHUNK_BYTES {
                 return Ok(ControlFlow::Break(()));
             }
-            self.write_frame(chunk, "ADDED", &entry.value, entry.modified, now)?;
+            let item = Item { value: &entry.value, revision: Some(entry.modified), object: None };
+            self.write_frame(chunk, "ADDED", item, now)?;
             Ok(ControlFlow::Continue(()))
         })?;
         self.initial = (walked != Walked::ToTheEnd).then_some(cursor);
@@ -230,9 +234,10 @@ impl Watching {
     /// Writes one change as this watcher sees it: what enters its selection is ADDED, what leaves it DELETED.
     fn write_event(&mut self, chunk: &mut Vec<u8>, event: &Event) -> Result<(), Status> {
         let kind = Arc::clone(self.view.kind());
-        let selected = |entry: &Option<Arc<Entry>>| {
-            let Some(entry) = entry else { return Ok(false) };
-            self.selection.matches(&kind, entry)
+        let decode = |entry: &Entry| self.decoded.get(&kind, &event.key, entry);
+        let selected = |entry: &Option<Arc<Entry>>| match entry {
+            Some(entry) => self.selection.matches(entry, || decode(entry)),
+            None => Ok(false),
         };
         let (was, is) = (selected(&event.previous)?, selected(&event.entry)?);
         let (name, entry) = match (was, is) {
@@ -242,20 +247,21 @@ impl Watching {
             (false, false) => return Ok(()),
         };
         let Some(entry) = entry else { return Ok(()) };
-        self.write_frame(chunk, name, &entry.value, event.revision, Timestamp::now())
+        let object = self.view.needs_object().then(|| decode(entry)).transpose()?;
+        let item = Item { value: &entry.value, revision: Some(event.revision), object: object.as_deref() };
+        self.write_frame(chunk, name, item, Timestamp::now())
     }
 
     fn write_frame(
         &mut self,
         chunk: &mut Vec<u8>,
         name: &str,
-        value: &[u8],
-        revision: Revision,
+        item: Item<'_>,
         now: Timestamp,
     ) -> Result<(), Status> {
         begin(chunk, name);
         let columns = std::mem::replace(&mut self.columns, Columns::Known);
-        self.view.write_single(chunk, value, Some(revision), now, columns)?;
+        self.view.write_single(chunk, item, now, columns)?;
         chunk.extend_from_slice(b"}\n");
         self.sent.inc();
         Ok(())
