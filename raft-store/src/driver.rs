@@ -24,6 +24,11 @@ use crate::worker::Job;
 /// How often the driver looks at the clock when nothing happens, to forget old history.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// After a sync of at least this, the next batch is gathered for this part of it: below, the kernel's timers are too
+/// coarse for so short a sleep.
+const SLOW_SYNC: Duration = Duration::from_micros(400);
+const GATHER_PART: u32 = 8;
+
 /// Jobs that wait; the member never has more than one of a kind.
 const JOBS_MAX: usize = 8;
 
@@ -112,14 +117,18 @@ impl Driver {
                 ticked = now;
                 self.member.tick();
             }
+            let answered = shared.counters.txns.load(Ordering::Relaxed);
             let mut unsynced = self.member.step(inputs.drain(..), now)?;
+            let mut slowest = Duration::ZERO;
             self.send();
             while let Some(written) = unsynced {
-                sync(&shared, &written)?;
+                slowest = slowest.max(sync(&shared, &written)?);
                 unsynced = self.member.synced(&written)?;
                 self.send();
             }
-            self.member.take_jobs().into_iter().for_each(|job| worker.give(job));
+            self.member.take_jobs().into_iter().try_for_each(|job| worker.give(job))?;
+            let answered = shared.counters.txns.load(Ordering::Relaxed) - answered;
+            gather(&shared, answered, slowest);
             wait = self.wait(clock.elapsed());
         }
         Ok(())
@@ -142,13 +151,25 @@ impl Driver {
     }
 }
 
-fn sync(shared: &Shared, written: &Unsynced) -> Result<(), DriverError> {
+/// Waits for the disk; returns how long it took.
+fn sync(shared: &Shared, written: &Unsynced) -> Result<Duration, DriverError> {
     let begun = Instant::now();
     written.sync()?;
-    let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let took = begun.elapsed();
+    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
     shared.counters.sync_micros.fetch_add(micros, Ordering::Relaxed);
-    Ok(())
+    Ok(took)
+}
+
+/// Gives those who were just answered a moment to come back with their next write. Without it, many writers in step
+/// fall into two halves, each waiting for the sync of the other. Not worth it when the disk is fast, and pointless for
+/// one writer.
+fn gather(shared: &Shared, answered: u64, sync: Duration) {
+    if answered > 1 && sync >= SLOW_SYNC {
+        let answered = usize::try_from(answered).unwrap_or(usize::MAX);
+        shared.inbox.gather(answered, sync / GATHER_PART);
+    }
 }
 
 /// The second thread.
@@ -165,11 +186,9 @@ impl Worker {
         Ok(Self { jobs, thread: thread.map_err(|source| DriverError::Thread { source })? })
     }
 
-    fn give(&self, job: Job) {
-        // Fails only when the worker has panicked; then the snapshot never comes, and the log grows until a restart.
-        if self.jobs.send(job).is_err() {
-            tracing::error!("the thread for files is gone");
-        }
+    /// Fails only when the worker has panicked.
+    fn give(&self, job: Job) -> Result<(), DriverError> {
+        self.jobs.send(job).map_err(|_| DriverError::Panicked)
     }
 
     /// Waits for the job at hand.

@@ -6,6 +6,34 @@
 //!
 //! Callers hold a [`Store`]; the [`Driver`] it was opened with must be running for writes to commit.
 //!
+//! ```
+//! use isopod_raft_store::{Compare, Config, KeyRange, Op, Revision, Store, Txn};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let (store, driver) = Store::open(Config::new(folder.path())).await?;
+//! let shutdown = CancellationToken::new();
+//! let running = tokio::spawn(driver.run(shutdown.clone()));
+//!
+//! let create = Txn {
+//!     compares: vec![Compare::Absent("/a/key".into())],
+//!     ops: vec![Op::Put("/a/key".into(), "value".into())],
+//! };
+//! let answer = store.propose(create).await?;
+//! assert!(answer.held());
+//! assert_eq!(store.snapshot().get(b"/a/key").map(|entry| entry.modified), Some(answer.revision));
+//!
+//! let mut watch = store.watch(KeyRange::prefix("/a/"), Revision::FIRST)?;
+//! assert_eq!(watch.next().await?[0].revision, answer.revision);
+//!
+//! shutdown.cancel();
+//! running.await??;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! How a write goes: [`Store::propose`] puts the transaction into the inbox; the driver's thread takes all that wait,
 //! puts them into one Raft entry, writes it to the log and syncs; when a quorum has it, the state machine applies
 //! it, the new state becomes visible, the answers go out and the watchers of those keys are woken.
