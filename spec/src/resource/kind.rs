@@ -37,6 +37,9 @@ impl<T: Resource> Codec for Upstream<T> {
     }
 }
 
+/// How the head of a served object ends: its resourceVersion follows.
+const VERSION_FIELD: &[u8] = br#""resourceVersion":""#;
+
 /// A kind as generic code sees it. Names and abilities are those of its [`Declaration`].
 pub struct Kind {
     declaration: Declaration,
@@ -192,8 +195,24 @@ impl Kind {
 
     /// The stored bytes as a client gets a single object: kind, apiVersion and resourceVersion spliced in.
     pub fn object_json(&self, stored: &[u8], revision: u64) -> Vec<u8> {
+        let mut json = Vec::with_capacity(self.head.len() + stored.len() + 24);
+        self.append_object(&mut json, stored, Some(revision));
+        json
+    }
+
+    /// Appends the stored bytes as [`Kind::object_json`] makes them; without a resourceVersion for an object that
+    /// has none, as in the answer to a dry run.
+    pub fn append_object(&self, json: &mut Vec<u8>, stored: &[u8], revision: Option<u64>) {
         let served = self.codec.served(stored);
-        splice(&self.head, served.as_deref().unwrap_or(stored), revision)
+        let stored = served.as_deref().unwrap_or(stored);
+        match revision {
+            Some(revision) => append(json, &self.head, stored, revision),
+            None => {
+                let head = self.head.strip_suffix(VERSION_FIELD).expect("the head was made to end so");
+                json.extend_from_slice(head);
+                json.extend_from_slice(&stored[STORED_PREFIX.len()..]);
+            }
+        }
     }
 
     /// Appends the stored bytes as an item of a list of a built-in kind: resourceVersion spliced in.
@@ -219,12 +238,6 @@ impl Kind {
         }
         prefix.into_bytes()
     }
-}
-
-fn splice(head: &[u8], stored: &[u8], revision: u64) -> Vec<u8> {
-    let mut json = Vec::with_capacity(head.len() + stored.len() + 24);
-    append(&mut json, head, stored, revision);
-    json
 }
 
 fn append(json: &mut Vec<u8>, head: &[u8], stored: &[u8], revision: u64) {
