@@ -15,6 +15,7 @@ mod list;
 mod log;
 mod metrics;
 mod negotiate;
+mod openapi;
 mod options;
 mod page;
 mod patch;
@@ -37,6 +38,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
+use isopod_spec::openapi::Documents;
 use isopod_spec::resource::{Kind, Target};
 use isopod_spec::status::{GroupResource, Status};
 use prometheus_client::registry::Registry;
@@ -83,6 +85,7 @@ pub struct Api {
     metrics: Metrics,
     watches: Arc<Semaphore>,
     decoded: Arc<Decoded>,
+    openapi: Arc<Documents<'static>>,
     shutdown: CancellationToken,
 }
 
@@ -101,6 +104,7 @@ impl Api {
     /// The API over a member's objects.
     pub fn new(config: Config) -> Api {
         let Config { objects, nodes, address, build, metrics, shutdown } = config;
+        let openapi = Arc::new(Documents::new(objects.kinds()));
         let metrics = Metrics::new(metrics, objects.store().clone(), objects.kinds());
         Api {
             objects,
@@ -110,6 +114,7 @@ impl Api {
             metrics,
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             decoded: Arc::default(),
+            openapi,
             shutdown,
         }
     }
@@ -207,11 +212,10 @@ async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Result<Reply, St
         Route::Groups => discovery::groups(kinds, Groups::Named, call),
         Route::Group(group) => discovery::group(kinds, group),
         Route::GroupVersion(group, version) => discovery::resources(kinds, group, version),
-        Route::OpenApiIndex
-        | Route::OpenApiDocument(_)
-        | Route::OpenApiV2
-        | Route::Unknown
-        | Route::Resource(_) => Err(Status::no_such_resource()),
+        Route::OpenApiIndex => openapi::index(&api.openapi, call).await,
+        Route::OpenApiDocument(path) => openapi::document(&api.openapi, path, call).await,
+        Route::OpenApiV2 => Err(openapi::version_2(call)),
+        Route::Unknown | Route::Resource(_) => Err(Status::no_such_resource()),
     }
 }
 

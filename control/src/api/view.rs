@@ -126,7 +126,7 @@ impl View {
     ) -> Result<(), Status> {
         let Item { value, revision, .. } = item;
         match self.form {
-            Form::Object => stored::write_object(out, &self.kind, value, revision),
+            Form::Object => self.kind.append_object(out, value, revision.map(|revision| revision.0)),
             Form::Partial => stored::write_partial(out, value, revision),
             Form::Table => {
                 put(out, format_args!(r#"{{"kind":"Table","apiVersion":"{META}","metadata":{{"#));
@@ -197,7 +197,7 @@ impl View {
         match self.include {
             IncludeObject::None => out.extend_from_slice(b"null"),
             IncludeObject::Metadata => stored::write_partial(out, value, revision),
-            IncludeObject::Object => stored::write_object(out, &self.kind, value, revision),
+            IncludeObject::Object => self.kind.append_object(out, value, revision.map(|revision| revision.0)),
         }
         out.push(b'}');
         Ok(())

@@ -8,16 +8,8 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use isopod_raft_store::Revision;
-use isopod_spec::resource::{Kind, STORED_PREFIX};
+use isopod_spec::resource::STORED_PREFIX;
 use serde::Deserialize;
-
-/// Appends the object with its kind and version, as single objects and watch events are answered.
-///
-/// `revision` is absent in the answer to a dry run that would have created the object.
-pub(crate) fn write_object(out: &mut Vec<u8>, kind: &Kind, value: &[u8], revision: Option<Revision>) {
-    put(out, format_args!(r#"{{"kind":"{}","apiVersion":"{}","#, kind.kind, kind.api_version()));
-    write_rest(out, value, revision);
-}
 
 /// Appends the object's metadata as a `PartialObjectMetadata`.
 pub(crate) fn write_partial(out: &mut Vec<u8>, value: &[u8], revision: Option<Revision>) {
@@ -92,38 +84,17 @@ impl MetadataView {
 
 #[cfg(test)]
 mod tests {
-    use isopod_spec::registry;
-    use k8s_openapi::api::core::v1::Pod;
-
     use super::*;
 
     const VALUE: &[u8] = br#"{"metadata":{"name":"a","annotations":{"x":"}\"{"},"labels":{"l":"1"},"uid":"u"},"spec":{"b":1}}"#;
 
-    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
-        let mut out = Vec::new();
-        write(&mut out);
-        String::from_utf8(out).expect("UTF-8")
-    }
-
     #[test]
-    fn the_missing_fields_are_spliced_in() {
-        let kind = registry::kind_of::<Pod>();
-        let tail = r#""name":"a","annotations":{"x":"}\"{"},"labels":{"l":"1"},"uid":"u"}"#;
+    fn metadata_is_shown_alone() {
+        let mut out = Vec::new();
+        write_partial(&mut out, VALUE, Some(Revision(7)));
         assert_eq!(
-            written(|out| write_object(out, kind, VALUE, Some(Revision(7)))),
-            format!(
-                r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"resourceVersion":"7",{tail},"spec":{{"b":1}}}}"#
-            )
-        );
-        assert_eq!(
-            written(|out| write_object(out, kind, VALUE, None)),
-            format!(r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{{tail},"spec":{{"b":1}}}}"#)
-        );
-        assert_eq!(
-            written(|out| write_partial(out, VALUE, Some(Revision(7)))),
-            format!(
-                r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{{"resourceVersion":"7",{tail}}}"#
-            )
+            String::from_utf8(out).expect("UTF-8"),
+            r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"7","name":"a","annotations":{"x":"}\"{"},"labels":{"l":"1"},"uid":"u"}}"#
         );
     }
 

@@ -74,6 +74,52 @@ async fn aggregated_discovery_is_one_document_with_a_tag() {
 }
 
 #[tokio::test]
+async fn openapi_documents_are_kept_by_their_address() {
+    let member = Member::start().await;
+    let index = member.get("/openapi/v3").await;
+    let address =
+        index.json()["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("an address").to_owned();
+    assert!(address.starts_with("/openapi/v3/apis/apps/v1?hash="), "{address}");
+    let document = member.get(&address).await;
+    assert_eq!(document.header("cache-control"), "public, immutable");
+    assert!(
+        document.json()["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"]
+            .is_object()
+    );
+    let stale = member.get("/openapi/v3/apis/apps/v1?hash=OLD").await;
+    assert_eq!((stale.code, stale.header("location")), (301, address));
+    let tag = document.header("etag");
+    let again = member.send(Method::GET, "/openapi/v3/apis/apps/v1", &[("if-none-match", &tag)], b"").await;
+    assert_eq!(again.code, 304);
+    assert_eq!(member.get("/openapi/v3/apis/none/v1").await.code, 404);
+    let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    assert_eq!(member.get_as("/openapi/v2", protobuf).await.code, 406);
+    assert_eq!(member.get_as("/openapi/v3/apis/apps/v1", protobuf).await.code, 406);
+}
+
+#[tokio::test]
+async fn events_have_two_forms_of_one_object() {
+    let member = Member::start().await;
+    let sent = json!({
+        "metadata": {"name": "e", "namespace": "default"}, "reason": "R", "note": "n", "action": "A", "type": "Normal",
+        "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "c.io/x", "reportingInstance": "i",
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}
+    });
+    let made = member.created("/apis/events.k8s.io/v1/namespaces/default/events", &sent).await;
+    assert_eq!((&made["apiVersion"], &made["note"]), (&json!("events.k8s.io/v1"), &json!("n")));
+    let core = member.get("/api/v1/namespaces/default/events/e").await.json();
+    assert_eq!(
+        (&core["apiVersion"], &core["message"], &core["involvedObject"]["name"]),
+        (&json!("v1"), &json!("n"), &json!("p"))
+    );
+    let path = "/apis/events.k8s.io/v1/namespaces/default/events?fieldSelector=regarding.name%3Dp";
+    let list = member.get(path).await.json();
+    assert_eq!(list["items"][0]["note"], "n");
+    let mut frames = member.watch(&format!("{path}&watch=1")).await;
+    assert_eq!(frames.next().await.expect("an event")["object"]["note"], "n");
+}
+
+#[tokio::test]
 async fn health_is_told_in_upstreams_form() {
     let member = Member::start().await;
     let ready = member.get("/readyz").await;
