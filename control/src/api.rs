@@ -123,11 +123,11 @@ impl Api {
 /// Answers one request of a caller who is known, or known to be anonymous. Never fails: errors are answers.
 pub async fn handle<B>(api: Arc<Api>, identity: Identity, request: Request<B>) -> Response<ResponseBody>
 where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Sync + 'static,
     B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let call = Call::new(identity, parts, body.map_err(Into::into).boxed_unsync());
+    let call = Call::new(identity, parts, body.map_err(Into::into).boxed());
     answer(&api, call).await
 }
 

@@ -7,8 +7,13 @@ mod cache;
 pub mod controllers;
 mod events;
 pub mod leader;
+mod node_client;
 pub mod objects;
 pub mod registry;
 pub mod run;
 pub mod scheduler;
 pub mod security;
+mod serve;
+
+/// The version of Kubernetes whose API this control plane speaks.
+pub const KUBERNETES_VERSION: &str = "v1.36.0";

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, request};
-use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use isopod_spec::status::Status;
 
@@ -16,7 +17,7 @@ use crate::objects::Commit;
 use crate::security::Identity;
 
 /// Body of a request.
-pub(crate) type RequestBody = UnsyncBoxBody<Bytes, BoxError>;
+pub(crate) type RequestBody = BoxBody<Bytes, BoxError>;
 
 /// Largest request body: upstream's bound.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
@@ -120,8 +121,9 @@ impl Call {
         if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
             return Err(Status::too_large(BODY_BYTES_MAX));
         }
-        let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect());
-        match collected.await {
+        // Boxed: the compiler cannot show the body's dynamic error to be general enough for a Send future.
+        let collected = Limited::new(body, BODY_BYTES_MAX).collect().boxed();
+        match tokio::time::timeout(BODY_TIMEOUT, collected).await {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Status::too_large(BODY_BYTES_MAX)),
             Ok(Err(error)) => Err(Status::bad_request(format!("the body could not be read: {error}"))),

@@ -1,5 +1,6 @@
 //! `pods/log`: the output of a container, asked of the node it runs on and passed through as it comes.
 
+use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use http::{Response, StatusCode};
@@ -74,7 +75,7 @@ async fn pass(answer: Response<ResponseBody>) -> Result<Reply, Status> {
     if parts.status == StatusCode::OK {
         return Ok(Reply::of(StatusCode::OK, TEXT, Content::Live(body.into_data_stream().boxed())));
     }
-    let text = Limited::new(body, ERROR_BYTES_MAX).collect().await.map(http_body_util::Collected::to_bytes);
+    let text = Limited::new(body, ERROR_BYTES_MAX).collect().boxed().await.map(http_body_util::Collected::to_bytes);
     let text = String::from_utf8_lossy(&text.unwrap_or_default()).trim().to_owned();
     match parts.status {
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Err(Status::bad_request(text)),
