@@ -332,6 +332,11 @@ impl<'j> Cursor<'j> {
         if self.position == self.text.len() { Ok(()) } else { self.fault("after top-level value") }
     }
 
+    /// How many bytes of the text were read.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
     /// The text read since `earlier`, which was at a place before this.
     pub fn since(&self, earlier: &Cursor<'j>) -> &'j str {
         self.text[earlier.position..self.position].trim_ascii()

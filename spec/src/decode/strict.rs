@@ -10,6 +10,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::DecodeError;
 use super::cursor::{Cursor, Fault, Start};
@@ -29,6 +30,9 @@ pub struct Findings {
     pub kind: Option<String>,
     /// In the order of the body, each once, at most a hundred.
     pub fields: Vec<Finding>,
+    /// The body to go on with instead, if it has line breaks in base64 values: YAML block scalars make them,
+    /// upstream ignores them, and the types' decoder does not.
+    pub repaired: Option<Vec<u8>>,
 }
 
 /// One field that should not be there. Its path is as Kubernetes words it: `spec.containers[0].foo`.
@@ -69,11 +73,14 @@ impl Findings {
 /// of its field.
 pub fn strict_check(json: &[u8], root: MessageRef<'_>) -> Result<Findings, DecodeError> {
     let text = std::str::from_utf8(json).map_err(|_| DecodeError::Json("invalid UTF-8".to_owned()))?;
-    let mut check = Check { cursor: Cursor::new(text), findings: Findings::default(), mismatch: None };
+    let mut check = Check::new(text);
     check.root(root).map_err(|fault| DecodeError::Json(check.cursor.describe(fault)))?;
     match check.mismatch {
         Some(mismatch) => Err(mismatch),
-        None => Ok(check.findings),
+        None => {
+            check.findings.repaired = scalar::without_breaks(text, &check.broken);
+            Ok(check.findings)
+        }
     }
 }
 
@@ -83,7 +90,7 @@ pub fn strict_check(json: &[u8], root: MessageRef<'_>) -> Result<Findings, Decod
 /// [`DecodeError::Json`] if it is not JSON.
 pub fn duplicate_check(json: &[u8]) -> Result<Findings, DecodeError> {
     let text = std::str::from_utf8(json).map_err(|_| DecodeError::Json("invalid UTF-8".to_owned()))?;
-    let mut check = Check { cursor: Cursor::new(text), findings: Findings::default(), mismatch: None };
+    let mut check = Check::new(text);
     let read = check.untyped(0, &Path::Root).and_then(|()| check.cursor.end());
     read.map_err(|fault| DecodeError::Json(check.cursor.describe(fault)))?;
     Ok(check.findings)
@@ -98,9 +105,15 @@ struct Check<'j> {
     findings: Findings,
     /// The first value of a wrong type. Reading goes on after it, since a fault in the syntax goes before.
     mismatch: Option<DecodeError>,
+    /// Where base64 values with line breaks in them stand in the text.
+    broken: Vec<Range<usize>>,
 }
 
 impl<'j> Check<'j> {
+    fn new(text: &'j str) -> Check<'j> {
+        Check { cursor: Cursor::new(text), findings: Findings::default(), mismatch: None, broken: Vec::new() }
+    }
+
     fn root(&mut self, root: MessageRef<'_>) -> Result<(), Fault> {
         let start = self.cursor.start()?;
         if start == Start::Object {
@@ -164,6 +177,7 @@ impl<'j> Check<'j> {
             (Type::Message(id), Start::Object) => self.object(place.message.get(*id), depth, path),
             (Type::Map(values), Start::Object) => self.map(place, values, depth, path),
             (Type::List(items), Start::Array) => self.list(place, items, depth, path),
+            (Type::Bytes, Start::String) => self.bytes(place, path),
             _ => match scalar::check(&mut self.cursor, kind, start, depth)? {
                 Ok(()) => Ok(()),
                 Err(mismatch) => {
@@ -172,6 +186,20 @@ impl<'j> Check<'j> {
                 }
             },
         }
+    }
+
+    fn bytes(&mut self, place: Place<'_>, path: &Path<'_>) -> Result<(), Fault> {
+        let value = self.cursor.string()?;
+        let text = value.unescape();
+        match scalar::check_base64(text.as_bytes()) {
+            Err(mismatch) => self.mismatch(place, &Type::Bytes, mismatch, path),
+            Ok(()) if text.contains(['\r', '\n']) => {
+                let end = self.cursor.position() - 1;
+                self.broken.push(end - value.raw.len()..end);
+            }
+            Ok(()) => {}
+        }
+        Ok(())
     }
 
     fn map(&mut self, place: Place<'_>, values: &Type, depth: usize, path: &Path<'_>) -> Result<(), Fault> {

@@ -1,6 +1,8 @@
 //! Values that are not objects of the schema: whether they have the type of their field, and the error if not.
 
-use crate::decode::cursor::{Cursor, Fault, Start};
+use std::ops::Range;
+
+use crate::decode::cursor::{Cursor, Fault, RawStr, Start};
 use crate::schema::{Field, MessageRef, Type};
 
 /// Why a value does not fit its field.
@@ -11,6 +13,8 @@ pub(super) enum Mismatch<'j> {
     Number(&'j str),
     /// Not an amount; upstream's own sentence.
     Quantity(&'static str),
+    /// Not base64 from this byte on.
+    Base64(usize),
 }
 
 /// Reads a value that begins as `start` says and checks it against a scalar type. `null` fits every type.
@@ -20,10 +24,8 @@ pub(super) fn check<'j>(
     start: Start,
     depth: usize,
 ) -> Result<Result<(), Mismatch<'j>>, Fault> {
-    let strings = matches!(
-        kind,
-        Type::String | Type::Bytes | Type::Time | Type::MicroTime | Type::Duration | Type::IntOrString
-    );
+    let strings =
+        matches!(kind, Type::String | Type::Time | Type::MicroTime | Type::Duration | Type::IntOrString);
     match start {
         Start::String if strings => {
             cursor.string()?;
@@ -77,6 +79,49 @@ fn check_quantity(text: &str) -> Result<(), Mismatch<'static>> {
     if known || power { Ok(()) } else { Err(Mismatch::Quantity("unable to parse quantity's suffix")) }
 }
 
+/// Checks padded standard base64. Line breaks may stand anywhere. The byte that is blamed is the one that Go blames.
+pub(super) fn check_base64(text: &[u8]) -> Result<(), Mismatch<'static>> {
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let is_break = |byte: u8| matches!(byte, b'\r' | b'\n');
+    let mut digits = 0;
+    let mut rest = text.iter().enumerate().filter(|(_, byte)| !is_break(**byte));
+    for (position, &byte) in rest.by_ref() {
+        if is_digit(byte) {
+            digits += 1;
+            continue;
+        }
+        if byte != b'=' || digits % 4 < 2 {
+            return Err(Mismatch::Base64(position));
+        }
+        if digits % 4 == 2 {
+            match rest.next() {
+                Some((_, b'=')) => {}
+                Some((position, _)) => return Err(Mismatch::Base64(position)),
+                None => return Err(Mismatch::Base64(text.len())),
+            }
+        }
+        return match rest.next() {
+            Some((position, _)) => Err(Mismatch::Base64(position)),
+            None => Ok(()),
+        };
+    }
+    if digits % 4 == 0 { Ok(()) } else { Err(Mismatch::Base64(text.len() - digits % 4)) }
+}
+
+/// The text without the line breaks in the base64 strings at `places`; `None` if there are no such places.
+pub(super) fn without_breaks(text: &str, places: &[Range<usize>]) -> Option<Vec<u8>> {
+    let mut whole = Vec::with_capacity(if places.is_empty() { 0 } else { text.len() });
+    let mut copied = 0;
+    for place in places {
+        whole.extend_from_slice(text[copied..place.start].as_bytes());
+        let value = RawStr { raw: &text[place.clone()], escaped: true }.unescape();
+        whole.extend(value.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')));
+        copied = place.end;
+    }
+    whole.extend_from_slice(text[copied..].as_bytes());
+    if places.is_empty() { None } else { Some(whole) }
+}
+
 impl Mismatch<'_> {
     /// In the words of Go's `encoding/json`: `json: cannot unmarshal string into Go struct field
     /// DeploymentSpec.spec.replicas of type int32`. `path` is from the root, without positions in lists.
@@ -85,6 +130,7 @@ impl Mismatch<'_> {
             Mismatch::Type(start) => start.word().to_owned(),
             Mismatch::Number(number) => format!("number {number}"),
             Mismatch::Quantity(sentence) => return (*sentence).to_owned(),
+            Mismatch::Base64(byte) => return format!("illegal base64 data at input byte {byte}"),
         };
         let go = go_type(message, kind);
         // Upstream's own decoders of these types see the value only, not where it stands.

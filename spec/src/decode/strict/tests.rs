@@ -1,5 +1,7 @@
 //! Tables of bodies and what strict validation says of them.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::schema::message;
 
@@ -166,6 +168,72 @@ fn quantities_are_told_from_other_strings() {
     }
     for value in [r#""""#, r#""m""#, r#""1 Gi""#, r#""1gb""#, "true", r#""1.2.3""#, r#""1mm""#, r#""1e""#] {
         assert!(check(value).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn base64_is_checked_and_line_breaks_in_it_removed() {
+    let check = |value: &str| {
+        check_as("", "Secret", &format!(r#"{{"data":{{"a":"{value}","b":"eA=="}},"type":"a\nb"}}"#))
+    };
+    for value in ["", "eA==", "eHg=", "eHh4", "eHh4eA=="] {
+        assert_eq!(check(value).map(|findings| findings.repaired), Ok(None), "{value}");
+    }
+    for (value, byte) in [
+        ("e", 0),
+        ("eA", 0),
+        ("eA=", 3),
+        ("eA==x", 4),
+        ("====", 0),
+        ("e===", 1),
+        ("eHh4=", 4),
+        ("eH-4", 2),
+        ("eA=x", 3),
+        ("eHh4e", 4),
+        ("é", 0),
+        ("eHg==", 4),
+    ] {
+        let expected = DecodeError::Type(format!("illegal base64 data at input byte {byte}"));
+        assert_eq!(check(value), Err(expected), "{value}");
+    }
+    let repaired = check(r"eHh4\neA\u000d==\n").unwrap().repaired.unwrap();
+    assert_eq!(String::from_utf8(repaired).unwrap(), r#"{"data":{"a":"eHh4eA==","b":"eA=="},"type":"a\nb"}"#);
+}
+
+/// Text that is nearly JSON.
+fn near_json() -> impl Strategy<Value = String> {
+    let tokens =
+        ["{", "}", "[", "]", ":", ",", "\"a\"", "\"b\\n\"", "1", "-0.5e3", "true", "null", " ", "\"", "\\"];
+    prop::collection::vec(prop::sample::select(tokens.to_vec()), 0..20).prop_map(|tokens| tokens.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_is_json_is_what_serde_json_says(text in near_json()) {
+        let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        prop_assert_eq!(duplicate_check(text.as_bytes()).is_ok(), theirs, "{}", text);
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        let _ = strict_check(&bytes, message("", "v1", "Pod").unwrap());
+    }
+
+    #[test]
+    fn a_body_that_passes_becomes_its_type(at in any::<prop::sample::Index>(), byte in 32_u8..127) {
+        let mut json = br#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","labels":{"a":"b"},"generation":1},
+            "spec":{"containers":[{"name":"c","ports":[{"containerPort":80}],"args":["x"],"stdin":true,
+            "resources":{"limits":{"cpu":1}},"readinessProbe":{"tcpSocket":{"port":1}}}],"volumes":null}}"#.to_vec();
+        let at = at.index(json.len());
+        json[at] = byte;
+        if strict_check(&json, message("", "v1", "Pod").unwrap()).is_ok() {
+            let typed = serde_json::from_slice::<k8s_openapi::api::core::v1::Pod>(&json);
+            // These two say what kind it is, which the type fixes.
+            let other_kind = typed.as_ref().is_err_and(|error| error.to_string().contains("invalid value"));
+            prop_assert!(typed.is_ok() || other_kind, "{} {:?}", String::from_utf8_lossy(&json), typed);
+        }
     }
 }
 
