@@ -45,6 +45,14 @@ impl DecodeError {
         DecodeError::Protobuf(text.to_owned())
     }
 
+    /// What is wrong, without what was being done.
+    pub fn detail(&self) -> String {
+        match self {
+            DecodeError::Json(detail) | DecodeError::Yaml(detail) => detail.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// The `message` of the Status to answer with, when an object of kind `expected` was asked for.
     ///
     /// `found` is the kind and version that the body names, as far as it could be read; `body` is quoted in part.
