@@ -1,9 +1,11 @@
 //! From the bytes of a body to the object they mean: JSON, YAML and Kubernetes' protobuf all become JSON here, and
 //! are decoded once.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use isopod_spec::decode::protobuf::protobuf_to_json;
-use isopod_spec::decode::strict::{Finding, strict_check};
+use isopod_spec::decode::strict::{Finding, Findings, duplicate_check, strict_check};
 use isopod_spec::decode::yaml::yaml_to_json;
 use isopod_spec::resource::{Kind, Object};
 use isopod_spec::schema;
@@ -30,7 +32,7 @@ pub(crate) async fn object(call: &mut Call, kind: &Kind) -> Result<Decoded, Stat
 
 /// Decodes an object: its fields are checked against the schema, then it becomes its type.
 pub(crate) fn decode(kind: &Kind, json: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
-    let mut warnings = check_fields(kind, json, validation).map_err(|mut status| {
+    let Checked { json, mut warnings } = check_fields(kind, json, validation).map_err(|mut status| {
         if status.message.starts_with("strict decoding error") {
             let (name, version) = (&kind.kind, &kind.version);
             let what = format!("{name} in version {version:?} cannot be handled as a {name}");
@@ -38,7 +40,7 @@ pub(crate) fn decode(kind: &Kind, json: &[u8], validation: FieldValidation) -> R
         }
         status
     })?;
-    let object = kind.decode(json)?;
+    let object = kind.decode(&json)?;
     warnings.extend(object.warnings());
     warnings.extend(kind.inert.map(str::to_owned));
     Ok(Decoded { object, warnings })
@@ -69,22 +71,42 @@ async fn json(call: &mut Call, expected: &str) -> Result<Bytes, Status> {
     converted.map(Bytes::from).map_err(|error| Status::bad_request(error.message(expected, None, &bytes)))
 }
 
-/// Unknown and duplicate fields as warnings, or as the error that they are under `Strict`.
-pub(crate) fn check_fields(
+/// A body whose fields were checked.
+pub(crate) struct Checked<'j> {
+    /// The body to decode: as it was, unless it had to be mended.
+    pub(crate) json: Cow<'j, [u8]>,
+    /// Unknown and duplicate fields.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Checks that values have the types of their fields. Unknown and duplicate fields are warnings, or under `Strict`
+/// an error.
+pub(crate) fn check_fields<'j>(
     kind: &Kind,
-    json: &[u8],
+    json: &'j [u8],
     validation: FieldValidation,
-) -> Result<Vec<String>, Status> {
+) -> Result<Checked<'j>, Status> {
     let Some(message) = schema::message(&kind.group, &kind.version, &kind.kind) else {
-        return Ok(Vec::new());
+        return Ok(Checked { json: Cow::Borrowed(json), warnings: Vec::new() });
     };
-    if validation == FieldValidation::Ignore {
-        return Ok(Vec::new());
-    }
     let findings = strict_check(json, message).map_err(|error| {
         Status::bad_request(error.message(&kind.kind, Some((&kind.kind, &kind.version)), json))
     })?;
+    let warnings = report(&findings, validation)?;
+    let json = findings.repaired.map_or(Cow::Borrowed(json), Cow::Owned);
+    Ok(Checked { json, warnings })
+}
+
+/// Fields of a patch that occur twice, as warnings or under `Strict` as an error.
+pub(crate) fn check_patch(patch: &[u8], validation: FieldValidation) -> Result<Vec<String>, Status> {
+    let findings = duplicate_check(patch)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {}", error.detail())))?;
+    report(&findings, validation)
+}
+
+fn report(findings: &Findings, validation: FieldValidation) -> Result<Vec<String>, Status> {
     match (validation, findings.strict_error()) {
+        (FieldValidation::Ignore, _) => Ok(Vec::new()),
         (FieldValidation::Strict, Some(error)) => Err(Status::bad_request(error)),
         _ => Ok(findings.fields.iter().map(Finding::to_string).collect()),
     }

@@ -77,13 +77,14 @@ impl Patch {
         current: &Current<'_>,
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
+        let duplicates = body::check_patch(&self.bytes, validation)?;
         let tree = kind.object_json(&current.entry.value, current.entry.modified.0);
         let tree: Value = serde_json::from_slice(&tree).map_err(|error| crate::objects::corrupt(&error))?;
         let patched = self.apply(schema::message(&kind.group, &kind.version, &kind.kind), tree)?;
         let json = serde_json::to_vec(&patched).expect("a JSON tree can be written");
-        let warnings = body::check_fields(kind, &json, validation)?;
-        let object = kind.decode(&json)?;
-        let warnings = warnings.into_iter().chain(object.warnings()).collect();
+        let checked = body::check_fields(kind, &json, validation)?;
+        let object = kind.decode(&checked.json)?;
+        let warnings = duplicates.into_iter().chain(checked.warnings).chain(object.warnings()).collect();
         Ok(Decoded { object, warnings })
     }
 
