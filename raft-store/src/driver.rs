@@ -28,6 +28,7 @@ const IDLE: Duration = Duration::from_secs(10);
 /// coarse for so short a sleep.
 const SLOW_SYNC: Duration = Duration::from_micros(400);
 const GATHER_PART: u32 = 8;
+const GATHER_MAX: Duration = Duration::from_millis(5);
 
 /// Jobs that wait; the member never has more than one of a kind.
 const JOBS_MAX: usize = 8;
@@ -168,7 +169,7 @@ fn sync(shared: &Shared, written: &Unsynced) -> Result<Duration, DriverError> {
 fn gather(shared: &Shared, answered: u64, sync: Duration) {
     if answered > 1 && sync >= SLOW_SYNC {
         let answered = usize::try_from(answered).unwrap_or(usize::MAX);
-        shared.inbox.gather(answered, sync / GATHER_PART);
+        shared.inbox.gather(answered, (sync / GATHER_PART).min(GATHER_MAX));
     }
 }
 

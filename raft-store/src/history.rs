@@ -25,8 +25,10 @@ use topics::{TopicId, Topics, Touched};
 /// Events handed out at once, about: bounds the time that one reader holds the lock.
 const BATCH_EVENTS: usize = 256;
 
-/// Commits looked at per turn by a watcher that begins in the past, for the same reason.
+/// Commits, and their events, looked at per turn by a watcher that begins in the past and by a way back to a past
+/// state, for the same reason.
 const SCAN_COMMITS: usize = 4_096;
+const SCAN_EVENTS: usize = 16_384;
 
 /// Past states kept for the next page of the same list.
 const PAST_STATES: usize = 8;
@@ -212,13 +214,13 @@ impl History {
         let mut state = self.lock().nearest(revision)?;
         while state.revision > revision {
             let undo = self.lock().commits_before(&state, revision)?;
-            for event in undo.iter().rev() {
+            for event in &undo {
                 match &event.previous {
                     Some(entry) => state.map.insert(event.key.clone(), entry.clone()),
                     None => state.map.remove(&event.key),
                 };
             }
-            state.revision = undo.first().map_or(revision, |event| Revision(event.revision.0 - 1));
+            state.revision = undo.last().map_or(revision, |event| Revision(event.revision.0 - 1));
             if state.revision == revision {
                 self.lock().keep(state.clone());
             }
@@ -320,12 +322,15 @@ impl Inner {
     /// Walks the part of the history that the topic does not list, from the cursor on.
     fn scan(&self, cursor: &mut Cursor, found: &mut Vec<Arc<Event>>) {
         let end = self.topics.complete_from(cursor.topic);
+        let mut looked_at = 0;
         for _ in 0..SCAN_COMMITS {
-            if cursor.position >= end || found.len() >= BATCH_EVENTS {
+            if cursor.position >= end || found.len() >= BATCH_EVENTS || looked_at >= SCAN_EVENTS {
                 break;
             }
             cursor.position = cursor.position.next();
-            collect(self.events_of(cursor.position), &cursor.range, found);
+            let events = self.events_of(cursor.position);
+            looked_at += events.len();
+            collect(events, &cursor.range, found);
         }
     }
 
@@ -349,14 +354,19 @@ impl Inner {
         Ok(later.min_by_key(|state| state.revision).unwrap_or(&self.base).clone())
     }
 
-    /// Events, oldest first, of the last commits that lead to `state`, not further back than `revision`.
+    /// Events, newest first, of the last commits that lead to `state`, not further back than `revision`.
     fn commits_before(&self, state: &Snapshot, revision: Revision) -> Result<Vec<Arc<Event>>, NoState> {
-        let first = revision.0.max(state.revision.0.saturating_sub(SCAN_COMMITS as u64)) + 1;
-        if first <= self.floor.0 {
+        if revision < self.floor {
             return Err(NoState::Compacted { oldest: self.floor });
         }
-        let revisions = (first..=state.revision.0).map(Revision);
-        Ok(revisions.flat_map(|revision| self.events_of(revision).iter().cloned()).collect())
+        let mut events = Vec::new();
+        for later in (revision.0 + 1..=state.revision.0).rev().take(SCAN_COMMITS) {
+            events.extend(self.events_of(Revision(later)).iter().rev().cloned());
+            if events.len() >= SCAN_EVENTS {
+                break;
+            }
+        }
+        Ok(events)
     }
 
     fn keep(&mut self, state: Snapshot) {

@@ -104,15 +104,22 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeping_consumer_is_woken_by_the_first_or_by_as_many_as_it_wants() {
-        let inbox = Arc::new(Inbox::new());
-        let producer = inbox.clone();
-        let pushing = std::thread::spawn(move || (0..4).for_each(|number| drop(producer.push(number))));
-        let mut taken = Vec::new();
-        inbox.gather(4, Duration::from_secs(60));
-        inbox.take(&mut taken, Duration::from_secs(60));
-        assert_eq!(taken.len(), 4);
-        pushing.join().expect("no panic");
+    fn a_sleeping_consumer_is_woken_by_as_many_as_it_wants() {
+        for wanted in [1, 4] {
+            let inbox = Arc::new(Inbox::new());
+            let producer = inbox.clone();
+            let pushing = std::thread::spawn(move || {
+                while producer.lock().wake_at == 0 {
+                    std::thread::yield_now();
+                }
+                (0..wanted).for_each(|number| drop(producer.push(number)));
+            });
+            inbox.gather(wanted, Duration::from_secs(600));
+            let mut taken = Vec::new();
+            inbox.take(&mut taken, Duration::ZERO);
+            assert_eq!(taken.len(), wanted);
+            pushing.join().expect("no panic");
+        }
     }
 
     #[test]

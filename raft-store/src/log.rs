@@ -30,8 +30,8 @@ const FRAME_BYTES: usize = 4 << 20;
 /// What a frame can have beside entries: header, base, hard state, trailer, padding.
 const FRAME_OVERHEAD_BYTES: usize = 96;
 
-/// Length of the very first segment, so that a new store opens at once; the others are made while it is in use.
-const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
+/// Length of the very first segment, so that a new store opens at once.
+const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// The file that the next segment is made in ahead of its use, and the one it is made in when that comes too late.
 pub(crate) const SPARE_FILE: &str = "log-spare.tmp";
@@ -176,9 +176,10 @@ impl Log {
         Ok(())
     }
 
-    /// Whether a file for the next segment should be made ahead.
+    /// Whether a file for the next segment should be made ahead: when this one is half full. Not sooner, because filling
+    /// a file slows the syncs of others, just when a process has started.
     pub(crate) fn wants_spare(&self) -> bool {
-        self.spare.is_none()
+        self.spare.is_none() && self.room() < self.offset
     }
 
     /// Takes a file that was filled with zeros under [`SPARE_FILE`].
@@ -250,12 +251,16 @@ impl Log {
 
     /// The file that an entry is in.
     pub(crate) fn segment_of(&self, index: u64) -> String {
-        self.segment(self.slots[(index - self.base.index - 1) as usize].segment).name.clone()
+        self.segment(self.slot(index).segment).name.clone()
     }
 
     /// Where in it the frame of the entry begins.
     pub(crate) fn offset_of(&self, index: u64) -> u64 {
-        self.slots[(index - self.base.index - 1) as usize].offset.into()
+        self.slot(index).offset.into()
+    }
+
+    fn slot(&self, index: u64) -> Slot {
+        self.slots[(index - self.base.index - 1) as usize]
     }
 
     fn segment(&self, first_sequence: u64) -> &Segment {

@@ -1,8 +1,8 @@
 //! A folder of this machine's file system.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +11,10 @@ use crate::error::OpenError;
 
 /// Held open and locked for as long as the folder is in use; its content means nothing.
 const LOCK_FILE: &str = "lock";
+
+/// Secrets of a cluster are in here: for its owner alone.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 
 pub(crate) struct LocalDisk {
     dir: PathBuf,
@@ -25,9 +29,9 @@ impl LocalDisk {
     pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
         let fail =
             |action: Action, path: &Path, source| OpenError::from(DiskError::new(action, path, source));
-        fs::create_dir_all(dir).map_err(|error| fail(Action::MakeFolder, dir, error))?;
+        make_folder(dir).map_err(|error| fail(Action::MakeFolder, dir, error))?;
         let path = dir.join(LOCK_FILE);
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(FILE_MODE).open(&path);
         let lock = lock.map_err(|error| fail(Action::Open, &path, error))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -37,6 +41,19 @@ impl LocalDisk {
         let handle = File::open(dir).map_err(|error| fail(Action::Open, dir, error))?;
         Ok(Self { dir: dir.to_owned(), handle, _lock: lock })
     }
+}
+
+/// Makes the folder and those it is in, and makes their names durable: a folder that vanishes with a crash would take
+/// everything acknowledged with it.
+fn make_folder(dir: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()).collect();
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(dir)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 impl Disk for LocalDisk {
@@ -59,7 +76,8 @@ impl Disk for LocalDisk {
 
     fn create(&self, name: &str) -> Result<Arc<dyn DiskFile>, DiskError> {
         let path = self.path(name);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(&path);
         let file = file.map_err(|error| DiskError::new(Action::Create, &path, error))?;
         Ok(Arc::new(LocalFile { file, path }))
     }
@@ -117,5 +135,41 @@ impl DiskFile for LocalFile {
 
     fn sync(&self) -> Result<(), DiskError> {
         self.file.sync_data().map_err(|error| DiskError::new(Action::Sync, &self.path, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_folder_and_its_files_are_for_their_owner_alone() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let dir = parent.path().join("a/b");
+        let disk = LocalDisk::open(&dir).expect("it can be made");
+        disk.create("file").expect("it can be made");
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+        assert_eq!(mode(&dir), FOLDER_MODE);
+        assert_eq!((mode(&dir.join("file")), mode(&dir.join(LOCK_FILE))), (FILE_MODE, FILE_MODE));
+    }
+
+    #[test]
+    fn files_read_back_what_was_written_and_end_where_they_end() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let disk = LocalDisk::open(dir.path()).expect("it can be made");
+        let file = disk.create("a").expect("it can be made");
+        file.write_at(4, b"data").expect("there is space");
+        file.sync().expect("the disk is well");
+        disk.rename("a", "b").expect("it is there");
+        disk.sync_dir().expect("the disk is well");
+        let mut bytes = [9; 10];
+        let file = disk.open("b").expect("it is there");
+        assert_eq!(file.read_at(2, &mut bytes).expect("readable"), 6);
+        assert_eq!(bytes, *b"\0\0data\x09\x09\x09\x09");
+        assert_eq!(file.size_bytes().expect("known"), 8);
+        disk.remove("b").expect("it is there");
+        assert_eq!(disk.list().expect("listed"), [LOCK_FILE]);
     }
 }

@@ -1,11 +1,17 @@
 //! The log as the Raft library reads it.
 
+use std::io;
+
 use raft::eraftpb::{Entry, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
-use super::frame::{self, Item};
+use super::frame::{self, Frame, Item, Unreadable};
+use super::segment::Segment;
 use super::{Log, Slot};
 use crate::disk::{Action, DiskError};
+
+/// Read from a segment at a time, when entries that are not in memory are wanted.
+const READ_BYTES: usize = 256 << 10;
 
 impl Storage for Log {
     fn initial_state(&self) -> raft::Result<RaftState> {
@@ -55,11 +61,12 @@ impl Log {
         assert!(low > self.base.index && high <= self.last().index + 1, "entries {low}..{high} are not here");
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
+        let mut chunk = Chunk::default();
         while low + (entries.len() as u64) < high {
             let next = low + entries.len() as u64;
             let found = match self.cache.get(next) {
                 Some(entry) => vec![entry.clone()],
-                None => self.read_frame(self.slots[(next - self.base.index - 1) as usize], next)?,
+                None => self.read_frame(self.slot(next), next, &mut chunk)?,
             };
             for entry in found.into_iter().take((high - next) as usize) {
                 bytes += frame::entry_len(&entry) as u64;
@@ -73,16 +80,13 @@ impl Log {
     }
 
     /// The entries of one frame from `first` on that are still what the log says.
-    fn read_frame(&self, slot: Slot, first: u64) -> Result<Vec<Entry>, DiskError> {
+    fn read_frame(&self, slot: Slot, first: u64, chunk: &mut Chunk) -> Result<Vec<Entry>, DiskError> {
         let segment = self.segment(slot.segment);
-        let mut bytes = vec![0; slot.length as usize];
-        let read = segment.file.read_at(u64::from(slot.offset), &mut bytes)?;
-        let damaged = |_| {
+        let frame = chunk.read(segment, slot)?.map_err(|_| {
             let text = format!("the frame at offset {} is damaged", slot.offset);
-            let source = std::io::Error::new(std::io::ErrorKind::InvalidData, text);
+            let source = io::Error::new(io::ErrorKind::InvalidData, text);
             DiskError::new(Action::Read, &self.disk.path(&segment.name), source)
-        };
-        let frame = frame::read(&bytes[..read]).map_err(damaged)?;
+        })?;
         let entries = frame.items.into_iter().filter_map(|item| match item {
             Item::Entry(entry) if entry.index >= first => Some(entry),
             _ => None,
@@ -92,5 +96,30 @@ impl Log {
             slot_of.is_some_and(|other| (other.segment, other.offset) == (slot.segment, slot.offset))
         };
         Ok(entries.take_while(same_frame).collect())
+    }
+}
+
+/// A part of a segment that was read at once: the next frame is mostly in it.
+#[derive(Default)]
+struct Chunk {
+    segment: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Chunk {
+    fn read(&mut self, segment: &Segment, slot: Slot) -> Result<Result<Frame, Unreadable>, DiskError> {
+        let (offset, length) = (u64::from(slot.offset), slot.length as usize);
+        let end = self.offset + self.bytes.len() as u64;
+        let inside = self.segment == slot.segment && offset >= self.offset && offset + length as u64 <= end;
+        if !inside {
+            self.bytes.resize(length.max(READ_BYTES), 0);
+            let read = segment.file.read_at(offset, &mut self.bytes)?;
+            self.bytes.truncate(read);
+            (self.segment, self.offset) = (slot.segment, offset);
+        }
+        let from = (offset - self.offset) as usize;
+        let until = self.bytes.len().min(from + length);
+        Ok(frame::read(&self.bytes[from..until]))
     }
 }
