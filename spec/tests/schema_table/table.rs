@@ -227,10 +227,10 @@ fn check_complete(messages: &BTreeMap<String, Message>, types: &Types, declared:
             inlined.extend(messages[&row.kind].rows.iter().filter(|row| row.inline));
         }
         let fields = types.get(name).map(|json| json.fields.as_slice()).unwrap_or_default();
-        let unknown = |field: &&String| {
-            !names.contains(field.as_str())
-                && !(message.kind && ["kind", "apiVersion"].contains(&field.as_str()))
-        };
+        if message.kind {
+            names.extend(["kind", "apiVersion"]);
+        }
+        let unknown = |field: &&String| !names.contains(field.as_str());
         missing.extend(fields.iter().filter(unknown).map(|field| format!("{name} {field}")));
     }
     let Declared { required, optional, always, omitted, pointers, .. } = declared;

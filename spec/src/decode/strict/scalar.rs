@@ -113,12 +113,12 @@ pub(super) fn without_breaks(text: &str, places: &[Range<usize>]) -> Option<Vec<
     let mut whole = Vec::with_capacity(if places.is_empty() { 0 } else { text.len() });
     let mut copied = 0;
     for place in places {
-        whole.extend_from_slice(text[copied..place.start].as_bytes());
+        whole.extend_from_slice(&text.as_bytes()[copied..place.start]);
         let value = RawStr { raw: &text[place.clone()], escaped: true }.unescape();
         whole.extend(value.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')));
         copied = place.end;
     }
-    whole.extend_from_slice(text[copied..].as_bytes());
+    whole.extend_from_slice(&text.as_bytes()[copied..]);
     if places.is_empty() { None } else { Some(whole) }
 }
 
