@@ -136,7 +136,7 @@ async fn answer(api: &Api, mut call: Call) -> Response<ResponseBody> {
     let route = route::parse(&call.path);
     let open = api.metrics.begin(!matches!(call.method, Method::GET | Method::HEAD));
     // A bug in one verb must not take down the connection's other requests.
-    let outcome = AssertUnwindSafe(dispatch(api, &route, &mut call)).catch_unwind().await;
+    let outcome = AssertUnwindSafe(dispatch(api, &route, &mut call).boxed()).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| {
         tracing::error!(path = call.path, method = %call.method, "a request panicked");
         Err(Status::internal("the request could not be handled"))

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::FutureExt as _;
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, request};
+use http_body_util::BodyExt as _;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use isopod_spec::status::Status;
 
 use super::negotiate::{self, Form, IncludeObject, MediaType};
@@ -121,15 +120,42 @@ impl Call {
         if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
             return Err(Status::too_large(BODY_BYTES_MAX));
         }
-        // Boxed: the compiler cannot show the body's dynamic error to be general enough for a Send future.
-        let collected = Limited::new(body, BODY_BYTES_MAX).collect().boxed();
-        match tokio::time::timeout(BODY_TIMEOUT, collected).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Status::too_large(BODY_BYTES_MAX)),
-            Ok(Err(error)) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
+        match tokio::time::timeout(BODY_TIMEOUT, collect(body, BODY_BYTES_MAX)).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(Uncollected::TooLarge)) => Err(Status::too_large(BODY_BYTES_MAX)),
+            Ok(Err(Uncollected::Broken(error))) => {
+                Err(Status::bad_request(format!("the body could not be read: {error}")))
+            }
             Err(_) => Err(Status::timeout("the request's body did not arrive in time", 1)),
         }
     }
+}
+
+/// Why a body is not there as a whole.
+pub(crate) enum Uncollected {
+    /// It has more bytes than it may have.
+    TooLarge,
+    /// The connection broke.
+    Broken(BoxError),
+}
+
+/// Reads a body of at most `bytes_max` bytes.
+pub(crate) async fn collect<B>(mut body: B, bytes_max: usize) -> Result<Bytes, Uncollected>
+where
+    B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin,
+{
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(Uncollected::Broken)?.into_data() else { continue };
+        if collected.len() + data.len() > bytes_max {
+            return Err(Uncollected::TooLarge);
+        }
+        if collected.is_empty() && body.is_end_stream() {
+            return Ok(data);
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.freeze())
 }
 
 /// Reads `dryRun` values; anything but `All` is Invalid.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::stream::{self, StreamExt as _};
+use futures::future::join_all;
 use http::StatusCode;
 use isopod_spec::field_error::{FieldErrors, Path};
 use isopod_spec::resource::Kind;
@@ -50,18 +50,17 @@ pub(crate) async fn delete_collection(
     let range = selection.range(kind, namespace);
     let cursor = Cursor::new(Arc::clone(kind), snapshot, range, selection);
     let names = names(cursor, list.limit).await?;
-    let mut deletions = stream::iter(names)
-        .map(|(namespace, name)| {
-            let options = options.clone();
-            async move { api.objects.delete_object(kind, &namespace, &name, &options, commit).await }
-        })
-        .buffered(DELETES_AT_ONCE);
     let mut gone: Vec<Deleted> = Vec::new();
-    while let Some(deletion) = deletions.next().await {
-        match deletion {
-            Ok(deleted) => gone.push(deleted),
-            Err(status) if status.reason == Reason::NotFound => {}
-            Err(status) => return Err(status),
+    for batch in names.chunks(DELETES_AT_ONCE) {
+        let deletions = batch
+            .iter()
+            .map(|(namespace, name)| api.objects.delete_object(kind, namespace, name, &options, commit));
+        for deletion in join_all(deletions).await {
+            match deletion {
+                Ok(deleted) => gone.push(deleted),
+                Err(status) if status.reason == Reason::NotFound => {}
+                Err(status) => return Err(status),
+            }
         }
     }
     Ok(Reply::json(StatusCode::OK, list_of(api, &view, &gone)?))

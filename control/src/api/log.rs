@@ -1,10 +1,9 @@
 //! `pods/log`: the output of a container, asked of the node it runs on and passed through as it comes.
 
-use futures::FutureExt as _;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use http::{Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::BodyExt as _;
 use isopod_spec::field_error::{FieldErrors, Path};
 use isopod_spec::registry;
 use isopod_spec::status::{GroupKind, Status};
@@ -12,7 +11,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::call::Call;
+use super::call::{Call, collect};
 use super::options::ReadAt;
 use super::query::Query;
 use super::reply::{BoxError, Content, Reply, ResponseBody, TEXT};
@@ -75,8 +74,8 @@ async fn pass(answer: Response<ResponseBody>) -> Result<Reply, Status> {
     if parts.status == StatusCode::OK {
         return Ok(Reply::of(StatusCode::OK, TEXT, Content::Live(body.into_data_stream().boxed())));
     }
-    let text = Limited::new(body, ERROR_BYTES_MAX).collect().boxed().await.map(http_body_util::Collected::to_bytes);
-    let text = String::from_utf8_lossy(&text.unwrap_or_default()).trim().to_owned();
+    let text = collect(body, ERROR_BYTES_MAX).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
     match parts.status {
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Err(Status::bad_request(text)),
         status => Err(Status::internal(format!("the node answered {status}: {text}"))),

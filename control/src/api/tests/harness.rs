@@ -131,8 +131,9 @@ impl Member {
         identity: Identity,
         request: Request<Full<Bytes>>,
     ) -> http::Response<ResponseBody> {
-        let answer = handle(Arc::clone(&self.api), identity, request);
-        tokio::time::timeout(DEADLINE, answer).await.expect("an answer in time")
+        // As a connection does: the answer may be made on any thread.
+        let answer = tokio::spawn(handle(Arc::clone(&self.api), identity, request));
+        tokio::time::timeout(DEADLINE, answer).await.expect("an answer in time").expect("no panic")
     }
 
     pub(super) async fn send(
