@@ -35,32 +35,13 @@ pub(crate) fn recover(
         names.iter().filter_map(|name| Some((segment::sequence_of(name)?, name))).collect();
     segments.sort_unstable();
     let log = Log::empty(disk.clone(), options, Position::default(), conf_state.clone());
-    let mut scan = Scan { recovered: Recovered { log, file_bytes: 0, torn: false } };
+    let mut recovered = Recovered { log, file_bytes: 0, torn: false };
     for (at, (first_sequence, name)) in segments.iter().enumerate() {
-        scan.segment(name, *first_sequence, at + 1 == segments.len())?;
+        let bytes = recovered.open_segment(name, *first_sequence)?;
+        recovered.read_frames(&bytes, at + 1 == segments.len())?;
     }
-    let Recovered { log, .. } = &scan.recovered;
-    let Some((first, last)) = log.segments.front().zip(log.segments.back()) else {
-        let path = disk.path(&segment::name_of(1));
-        return Err(OpenError::Damaged { path, offset: 0, reason: "there is no log" });
-    };
-    let damaged = |segment: &Segment, offset, reason| {
-        Err(OpenError::Damaged { path: disk.path(&segment.name), offset, reason })
-    };
-    if log.base.index > snapshot.index {
-        return damaged(
-            first,
-            segment::HEADER_BYTES as u64,
-            "entries between the snapshot and it are missing",
-        );
-    }
-    if log.last().index < snapshot.index.max(log.hard_state.commit) {
-        return damaged(last, log.offset, "committed entries after it are missing");
-    }
-    if raft::Storage::term(log, snapshot.index) != Ok(snapshot.term) {
-        return damaged(first, segment::HEADER_BYTES as u64, "it does not continue the snapshot");
-    }
-    Ok(scan.recovered)
+    recovered.check_continues(snapshot)?;
+    Ok(recovered)
 }
 
 impl Recovered {
@@ -68,83 +49,109 @@ impl Recovered {
     /// may have been read from the cache of the operating system.
     pub(crate) fn repair(self) -> Result<Log, DiskError> {
         let last = self.log.segments.back().expect("recovered logs have a segment");
+        if self.torn {
+            let path = self.log.disk.path(&last.name);
+            tracing::warn!(path = %path.display(), offset = self.log.offset, "a write that a crash cut short is cut off");
+        }
         if self.torn || self.file_bytes < last.size_bytes {
             segment::fill_zeros(&*last.file, self.log.offset, last.size_bytes)?;
         }
         last.file.sync()?;
         Ok(self.log)
     }
-}
 
-struct Scan {
-    recovered: Recovered,
-}
-
-impl Scan {
-    fn segment(&mut self, name: &str, first_sequence: u64, last: bool) -> Result<(), OpenError> {
-        let Recovered { log, file_bytes, torn } = &mut self.recovered;
+    /// Reads a segment and checks its header; returns its bytes, in its full length.
+    fn open_segment(&mut self, name: &str, first_sequence: u64) -> Result<Vec<u8>, OpenError> {
+        let log = &mut self.log;
         let path = log.disk.path(name);
-        let damaged = |offset: usize, reason| {
-            Err(OpenError::Damaged { path: path.clone(), offset: offset as u64, reason })
-        };
         let file = log.disk.open(name)?;
         let mut bytes = disk::read_all(&*file)?;
-        *file_bytes = bytes.len() as u64;
+        self.file_bytes = bytes.len() as u64;
         let header = Header::decode(&bytes, path.clone())?;
         if header.member != log.options.member {
             let dir = path.parent().unwrap_or(&path).to_owned();
             return Err(OpenError::OtherMember { dir, found: header.member, wanted: log.options.member });
         }
+        let damaged = |reason| Err(OpenError::Damaged { path, offset: 0, reason });
         let follows = log.segments.is_empty() || first_sequence == log.written + 1;
         if header.first_sequence != first_sequence || !follows {
-            return damaged(0, "the segment before it is missing or incomplete");
+            return damaged("the segment before it is missing or incomplete");
         }
-        let size = usize::try_from(header.segment_bytes).unwrap_or(usize::MAX);
-        if size > u32::MAX as usize {
-            return damaged(0, "its length is impossible");
-        }
+        let Ok(size) = u32::try_from(header.segment_bytes) else {
+            return damaged("its length is impossible");
+        };
         // A file cut short reads as if what is missing had never been written.
-        bytes.resize(size, 0);
+        bytes.resize(size as usize, 0);
         log.written = first_sequence - 1;
-        log.segments.push_back(Segment {
-            name: name.to_owned(),
-            file,
-            first_sequence,
-            size_bytes: header.segment_bytes,
-            last_index: log.last().index,
-        });
+        let (name, last_index) = (name.to_owned(), log.last().index);
+        let size_bytes = header.segment_bytes;
+        log.segments.push_back(Segment { name, file, first_sequence, size_bytes, last_index });
+        Ok(bytes)
+    }
+
+    /// Takes over the frames of the segment that was opened last, up to the end of what was written.
+    fn read_frames(&mut self, bytes: &[u8], last: bool) -> Result<(), OpenError> {
         let mut offset = segment::HEADER_BYTES;
         while offset < bytes.len() {
             match frame::read(&bytes[offset..]) {
-                Ok(frame) if frame.sequence == log.written + 1 => {
+                Ok(frame) if frame.sequence == self.log.written + 1 => {
                     let padded = frame.padded;
-                    if let Err(reason) = replay(log, frame, offset) {
-                        return damaged(offset, reason);
-                    }
+                    replay(&mut self.log, frame, offset).or_else(|reason| self.damaged(offset, reason))?;
                     offset = bytes.len().min(offset + padded);
                 }
-                Ok(_) => return damaged(offset, "a frame is out of sequence"),
+                Ok(_) => return self.damaged(offset, "a frame is out of sequence"),
                 Err(why) => {
-                    let end = judge(&bytes, offset, why, log.written + 1);
-                    match end {
+                    match judge(bytes, offset, why, self.log.written + 1) {
                         End::Clean => {}
-                        End::Torn if last && log.written >= first_sequence => *torn = true,
+                        End::Torn if last => self.torn = true,
                         End::Torn => {
-                            return damaged(offset, "a frame is incomplete in the middle of the log");
+                            return self.damaged(offset, "a frame is incomplete in the middle of the log");
                         }
-                        End::Damaged(reason) => return damaged(offset, reason),
+                        End::Damaged(reason) => return self.damaged(offset, reason),
                     }
                     break;
                 }
             }
         }
-        log.offset = offset as u64;
-        log.bytes_written += offset as u64;
-        log.durable = log.written;
-        if log.written < first_sequence {
-            return damaged(segment::HEADER_BYTES, "the first frame is missing");
+        let first_sequence = self.log.segments.back().map_or(0, |segment| segment.first_sequence);
+        if self.log.written < first_sequence {
+            // It was synced before the segment got its name.
+            return self.damaged(segment::HEADER_BYTES, "the first frame is missing");
+        }
+        self.log.offset = offset as u64;
+        self.log.bytes_written += offset as u64;
+        self.log.durable = self.log.written;
+        Ok(())
+    }
+
+    /// Checks that the log as a whole goes on from the snapshot, and reaches what is known to be committed.
+    fn check_continues(&self, snapshot: Position) -> Result<(), OpenError> {
+        let log = &self.log;
+        let begin = segment::HEADER_BYTES as u64;
+        let Some((first, last)) = log.segments.front().zip(log.segments.back()) else {
+            let path = log.disk.path(&segment::name_of(1));
+            return Err(OpenError::Damaged { path, offset: 0, reason: "there is no log" });
+        };
+        let damaged = |segment: &Segment, offset, reason| {
+            Err(OpenError::Damaged { path: log.disk.path(&segment.name), offset, reason })
+        };
+        if log.base.index > snapshot.index {
+            return damaged(first, begin, "entries between the snapshot and it are missing");
+        }
+        if log.last().index < snapshot.index.max(log.hard_state.commit) {
+            return damaged(last, log.offset, "committed entries after it are missing");
+        }
+        if raft::Storage::term(log, snapshot.index) != Ok(snapshot.term) {
+            return damaged(first, begin, "it does not continue the snapshot");
         }
         Ok(())
+    }
+
+    /// An error about the segment that was opened last.
+    fn damaged(&self, offset: usize, reason: &'static str) -> Result<(), OpenError> {
+        let segment = self.log.segments.back().expect("called after a segment was opened");
+        let path = self.log.disk.path(&segment.name);
+        Err(OpenError::Damaged { path, offset: offset as u64, reason })
     }
 }
 
