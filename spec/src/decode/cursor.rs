@@ -5,6 +5,9 @@ use std::borrow::Cow;
 
 use super::MAX_DEPTH;
 
+// Keys and strings are read inline, always: their results are copied otherwise, which takes half as long again for
+// a whole body (measured with a pod of 3 KB).
+
 /// A place in JSON text. The text before it was valid.
 #[derive(Clone, Debug)]
 pub struct Cursor<'j> {
@@ -121,7 +124,7 @@ impl<'j> Cursor<'j> {
     ///
     /// # Errors
     /// The object is not well formed here.
-    #[inline]
+    #[inline(always)]
     pub fn key(&mut self, inside: &mut Inside) -> Result<Option<RawStr<'j>>, Fault> {
         let first = std::mem::take(&mut inside.first);
         self.skip_space();
@@ -172,7 +175,7 @@ impl<'j> Cursor<'j> {
     }
 
     /// Reads a string; the cursor must be at its quote.
-    #[inline]
+    #[inline(always)]
     pub fn string(&mut self) -> Result<RawStr<'j>, Fault> {
         self.position += 1;
         let start = self.position;
@@ -195,7 +198,7 @@ impl<'j> Cursor<'j> {
     }
 
     /// Goes to the next quote, backslash, control character or the end, eight bytes at a time.
-    #[inline]
+    #[inline(always)]
     fn skip_plain(&mut self) {
         const ONES: u64 = u64::from_ne_bytes([1; 8]);
         const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);

@@ -38,8 +38,9 @@ pub fn yaml_to_json(yaml: &[u8]) -> Result<Vec<u8>, DecodeError> {
         Ok(()) => Ok(output.json),
         Err(error) => {
             let line = error.location().map(|at| format!(" line {}:", at.line())).unwrap_or_default();
-            let error = error.without_snippet();
-            Err(DecodeError::Yaml(format!("yaml:{line} {error}")))
+            let text = error.without_snippet().to_string();
+            let text = text.split_once(" at line ").map_or(&*text, |(text, _)| text);
+            Err(DecodeError::Yaml(format!("yaml:{line} {text}")))
         }
     }
 }
