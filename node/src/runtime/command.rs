@@ -1,0 +1,174 @@
+//! A container that is a process: runs once, in a task, and ends with an exit code.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p2::bindings::CommandPre;
+
+use super::container::{Reason, State};
+use super::engine::Host;
+use super::failure::Failure;
+use super::guest::{Grants, Guest};
+use super::memory::MemoryLimit;
+use crate::logs::LogSink;
+
+/// `abort`: what a trap comes to.
+const ABORTED: i32 = 134;
+/// `SIGKILL`, which is what the kernel sends when memory is short.
+const KILLED: i32 = 137;
+/// `SIGTERM`.
+const TERMINATED: i32 = 143;
+/// It could not be started at all.
+const NOT_STARTED: i32 = 128;
+
+/// The task of a command.
+pub(super) struct Command {
+    cancel: CancellationToken,
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Ended {
+    code: i32,
+    reason: Reason,
+    message: String,
+}
+
+impl Command {
+    /// Starts it. `state` is told when it has ended, and `instance` is held until then.
+    pub(super) fn start(
+        host: Arc<Host>,
+        component: CommandPre<Guest>,
+        grants: Arc<Grants>,
+        state: watch::Sender<State>,
+        instance: OwnedSemaphorePermit,
+    ) -> Self {
+        let cancel = CancellationToken::new();
+        let cancelled = cancel.clone();
+        host.handle.clone().spawn(async move {
+            let report = Report { state, logs: grants.logs.clone() };
+            let ended = execute(&host, &component, grants, &cancelled).await;
+            drop(instance);
+            report.end(ended);
+        });
+        Self { cancel }
+    }
+
+    /// Ends it at its next turn, within a few milliseconds.
+    pub(super) fn cancel(&self) {
+        self.cancel.cancel();
+    }
+}
+
+/// Tells the end, come what may.
+struct Report {
+    state: watch::Sender<State>,
+    logs: LogSink,
+}
+
+impl Report {
+    fn end(&self, Ended { code, reason, message }: Ended) {
+        // First the log, so that who sees the end can read all of it.
+        self.logs.close();
+        self.state.send_if_modified(|state| {
+            let State::Running { started_at } = *state else { return false };
+            *state = State::Exited { code, reason, message, started_at, finished_at: Timestamp::now() };
+            true
+        });
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        // Only if nothing was told before: the task panicked, or its runtime went down.
+        let message = "the command's task ended before it did".into();
+        self.end(Ended { code: NOT_STARTED, reason: Reason::Error, message });
+    }
+}
+
+async fn execute(
+    host: &Host,
+    component: &CommandPre<Guest>,
+    grants: Arc<Grants>,
+    cancel: &CancellationToken,
+) -> Ended {
+    let mut store = match Guest::store(&host.engine, grants) {
+        Ok(store) => store,
+        Err(error) => {
+            return Ended { code: NOT_STARTED, reason: Reason::Error, message: format!("{error:#}") };
+        }
+    };
+    let work = async {
+        let command = component.instantiate_async(&mut store).await?;
+        command.wasi_cli_run().call_run(&mut store).await
+    };
+    let result = tokio::select! {
+        biased;
+        result = host.ticker.follow(work) => Some(result),
+        () = cancel.cancelled() => None,
+    };
+    judge(result, &store.data().memory)
+}
+
+/// What the end of a command means. `None`: it was cancelled.
+fn judge(result: Option<wasmtime::Result<Result<(), ()>>>, memory: &MemoryLimit) -> Ended {
+    let error = match result {
+        None => return Ended { code: TERMINATED, reason: Reason::Error, message: "stopped".into() },
+        Some(Ok(Ok(()))) => return exited(0, memory),
+        Some(Ok(Err(()))) => return exited(1, memory),
+        Some(Err(error)) => error,
+    };
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return exited(*code, memory);
+    }
+    let (code, reason, message) = match Failure::new(&error, memory) {
+        Failure::Trap(message) => (ABORTED, Reason::Error, message),
+        Failure::OutOfMemory(message) => (KILLED, Reason::OomKilled, message),
+        Failure::NoRoom => (NOT_STARTED, Reason::Error, "no room for another instance".into()),
+        Failure::Cancelled => (TERMINATED, Reason::Error, "stopped".into()),
+    };
+    Ended { code, reason, message }
+}
+
+fn exited(code: i32, memory: &MemoryLimit) -> Ended {
+    let message = String::new();
+    match code {
+        0 => Ended { code, reason: Reason::Completed, message },
+        // Languages that catch the refusal as an exception end like this.
+        _ if memory.refused() => Ended { code: KILLED, reason: Reason::OomKilled, message },
+        _ => Ended { code, reason: Reason::Error, message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{ResourceLimiter as _, Trap};
+
+    use super::*;
+
+    #[test]
+    fn ends_are_told_as_those_of_processes() {
+        let trap = || wasmtime::Error::from(Trap::UnreachableCodeReached);
+        let trap_text = "wasm trap: wasm `unreachable` instruction executed";
+        let exit = |code| Some(Err(wasmtime::Error::from(I32Exit(code))));
+        let cases = [
+            (Some(Ok(Ok(()))), false, 0, Reason::Completed, ""),
+            (Some(Ok(Ok(()))), true, 0, Reason::Completed, ""),
+            (Some(Ok(Err(()))), false, 1, Reason::Error, ""),
+            (exit(0), false, 0, Reason::Completed, ""),
+            (exit(3), false, 3, Reason::Error, ""),
+            (exit(3), true, 137, Reason::OomKilled, ""),
+            (Some(Err(trap())), false, 134, Reason::Error, trap_text),
+            (Some(Err(trap())), true, 137, Reason::OomKilled, trap_text),
+            (None, false, 143, Reason::Error, "stopped"),
+        ];
+        for (result, refused, code, reason, message) in cases {
+            let mut memory = MemoryLimit::new(Some(1));
+            assert_eq!(memory.memory_growing(0, if refused { 2 } else { 1 }, None).unwrap(), !refused);
+            assert_eq!(judge(result, &memory), Ended { code, reason, message: message.into() });
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! A web service that misbehaves as its path says: what tests of the runtime ask it for.
+use std::io::{Read as _, Write as _};
+
+use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+};
+
+struct Unruly;
+wasip2::http::proxy::export!(Unruly);
+
+impl Guest for Unruly {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let target = request.path_with_query().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        match path {
+            // Never ends, and never waits for anything.
+            "/spin" => spin(),
+            // Begins to answer, then never ends.
+            "/spin-late" => {
+                let mut answer = Answer::start(out, &[]);
+                answer.write(b"begun\n");
+                spin()
+            }
+            "/trap" => deep(3),
+            // Begins to answer, then traps.
+            "/trap-late" => {
+                let mut answer = Answer::start(out, &[]);
+                answer.write(b"begun\n");
+                deep(3);
+            }
+            // The same after a while, when its answer has gone out.
+            "/trap-later" => {
+                let mut answer = Answer::start(out, &[]);
+                answer.write(b"begun\n");
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                deep(3);
+            }
+            // Takes memory until there is none.
+            "/hog" => hog(),
+            // Returns without an answer.
+            "/silent" => {}
+            // The query's number of bytes, in pieces of 16 KiB.
+            "/large" => {
+                let mut answer = Answer::start(out, &[]);
+                let mut left: usize = query.parse().unwrap_or(0);
+                let piece = [b'x'; 16 * 1024];
+                while left > 0 {
+                    let n = left.min(piece.len());
+                    answer.write(&piece[..n]);
+                    left -= n;
+                }
+                answer.finish();
+            }
+            // The request's body, piece by piece.
+            "/echo" => {
+                let body = request.consume().expect("the first time it is taken");
+                let from = body.stream().expect("the first time it is taken");
+                let mut answer = Answer::start(out, &[]);
+                while let Ok(piece) = from.blocking_read(16 * 1024) {
+                    answer.write(&piece);
+                }
+                answer.finish();
+            }
+            // What it was told of the request.
+            "/request" => {
+                let mut text = format!("{:?} {:?} {target}\n", request.scheme(), request.authority());
+                for (name, value) in request.headers().entries() {
+                    text += &format!("{name}: {}\n", String::from_utf8_lossy(&value));
+                }
+                Answer::text(out, &text);
+            }
+            // Its environment, arguments and clock's folder: what might be ambient.
+            "/ambient" => {
+                let env: Vec<_> = std::env::vars().collect();
+                let here = std::fs::read_dir("/").map(|dir| dir.count()).map_err(|error| error.kind());
+                Answer::text(out, &format!("{env:?} {:?} {here:?}\n", std::env::args().collect::<Vec<_>>()));
+            }
+            // Looks for what another instance left in memory; then leaves its own mark there.
+            "/canary" => Answer::text(out, &format!("{}\n", canary())),
+            // The query's number of lines on standard output.
+            "/flood" => {
+                for i in 0..query.parse().unwrap_or(0) {
+                    println!("line {i} of a flood of them, to which nobody listens");
+                }
+                Answer::text(out, "flooded\n");
+            }
+            "/log" => {
+                println!("to stdout");
+                eprint!("to stderr, no newline");
+                Answer::text(out, "logged\n");
+            }
+            // Asks the host and path of the query, and passes the answer on.
+            "/fetch" => Answer::text(out, &fetch(query)),
+            // Opens header sets until the host has had enough.
+            "/handles" => {
+                let mut kept = Vec::new();
+                loop {
+                    kept.push(Fields::new());
+                }
+            }
+            _ => Answer::text(out, "calm\n"),
+        }
+    }
+}
+
+struct Answer {
+    body: OutgoingBody,
+    stream: wasip2::io::streams::OutputStream,
+}
+
+impl Answer {
+    fn start(out: ResponseOutparam, headers: &[(&str, &str)]) -> Self {
+        let fields = Fields::new();
+        for (name, value) in headers {
+            fields.append(name, value.as_bytes()).expect("a plain header");
+        }
+        let response = OutgoingResponse::new(fields);
+        let body = response.body().expect("the first time it is taken");
+        ResponseOutparam::set(out, Ok(response));
+        let stream = body.write().expect("the first time it is taken");
+        Self { body, stream }
+    }
+
+    fn text(out: ResponseOutparam, text: &str) {
+        let mut answer = Self::start(out, &[("content-type", "text/plain")]);
+        answer.write(text.as_bytes());
+        answer.finish();
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("somebody reads");
+        self.stream.flush().expect("somebody reads");
+    }
+
+    fn finish(self) {
+        drop(self.stream);
+        OutgoingBody::finish(self.body, None).expect("all was written");
+    }
+}
+
+fn spin() -> ! {
+    let mut n = 0u64;
+    loop {
+        n = std::hint::black_box(n.wrapping_add(1));
+    }
+}
+
+/// Frames for a backtrace to show.
+#[inline(never)]
+fn deep(levels: u32) {
+    if levels == 0 {
+        core::arch::wasm32::unreachable();
+    }
+    deep(std::hint::black_box(levels - 1));
+    std::hint::black_box(());
+}
+
+fn hog() {
+    let mut kept = Vec::new();
+    loop {
+        kept.push(std::hint::black_box(vec![1u8; 1 << 20]));
+    }
+}
+
+const MARK: u8 = 0xA5;
+const PAGES: usize = 64;
+
+/// How many bytes of fresh memory have the mark.
+fn canary() -> usize {
+    let old = core::arch::wasm32::memory_grow(0, PAGES);
+    let start = (old * 64 * 1024) as *mut u8;
+    let mut seen = 0;
+    for i in 0..PAGES * 64 * 1024 {
+        // The pages were just added: they are ours, and nobody else's.
+        unsafe {
+            let byte = start.add(i);
+            seen += usize::from(byte.read_volatile() == MARK);
+            byte.write_volatile(MARK);
+        }
+    }
+    seen
+}
+
+fn fetch(target: &str) -> String {
+    let (authority, path) = target.split_once('/').unwrap_or((target, ""));
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
+    request.set_path_with_query(Some(&format!("/{path}"))).expect("a path");
+    if request.set_authority(Some(authority)).is_err() {
+        return "not an authority\n".into();
+    }
+    let response = match outgoing_handler::handle(request, None) {
+        Ok(response) => response,
+        Err(code) => return format!("not sent: {code}\n"),
+    };
+    response.subscribe().block();
+    match response.get() {
+        Some(Ok(Ok(response))) => {
+            let body = response.consume().expect("the first time it is taken");
+            let mut stream = body.stream().expect("the first time it is taken");
+            let mut text = Vec::new();
+            let read = stream.read_to_end(&mut text);
+            format!("{} {read:?} {}", response.status(), String::from_utf8_lossy(&text))
+        }
+        Some(Ok(Err(code))) => format!("no response: {code}\n"),
+        _ => "no response\n".into(),
+    }
+}
