@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+pub(crate) use containers::{back_off_message, next_change};
 pub use patch::patch;
 
 use crate::agent::pod::PodState;
@@ -21,7 +22,7 @@ use crate::agent::pod::PodState;
 /// times of those that did not change.
 pub fn pod_status(pod: &PodState, host: IpAddr, previous: &PodStatus, now: Timestamp) -> PodStatus {
     let (init, main) = containers::statuses(pod, now);
-    let phase = phase::phase(pod, &init, &main);
+    let phase = phase::phase(pod, &init, &main, previous);
     let generation = pod.pod.metadata.generation;
     let conditions = conditions::conditions(pod, &phase, &main, previous, now);
     let address = pod.address.map(|address| address.to_string());

@@ -18,8 +18,8 @@ pub enum Action {
     Stop {
         /// Which.
         slot: Slot,
-        /// How long it has to finish what it is doing.
-        grace: Duration,
+        /// Until when it may finish what it is doing.
+        deadline: Timestamp,
         /// Why.
         cause: StopCause,
     },
@@ -81,7 +81,7 @@ pub fn plan(pod: &PodState, now: Timestamp) -> Plan {
 fn active_deadline(pod: &PodState) -> Option<Timestamp> {
     let seconds = spec(&pod.pod).active_deadline_seconds.filter(|_| !pod.is_ending())?;
     let span = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    Some(pod.start_time.saturating_add(span).unwrap_or(Timestamp::MAX))
+    Some(after(pod.start_time, span))
 }
 
 /// Stops what runs: sidecars only once the others have ended. Then lets go of the pod.
@@ -91,9 +91,15 @@ fn end(pod: &PodState, now: Timestamp, plan: &mut Plan) {
     for (slot, container) in pod.slots() {
         busy |= occupies(container);
         let first_others = container.role == Role::Sidecar && others_run;
-        if matches!(container.phase, Phase::Running(_)) && !first_others {
-            let grace = remaining_grace(pod, now);
-            plan.actions.push(Action::Stop { slot, grace, cause: StopCause::PodEnds });
+        let deadline = deadline(pod, now);
+        let stop = match &container.phase {
+            Phase::Running(_) => !first_others,
+            // The grace was shortened, by a second deletion or by force.
+            Phase::Stopping { deadline: before, .. } => deadline < *before,
+            _ => false,
+        };
+        if stop {
+            plan.actions.push(Action::Stop { slot, deadline, cause: StopCause::PodEnds });
         }
     }
     if busy {
@@ -106,18 +112,22 @@ fn end(pod: &PodState, now: Timestamp, plan: &mut Plan) {
     }
 }
 
-fn remaining_grace(pod: &PodState, now: Timestamp) -> Duration {
+fn deadline(pod: &PodState, now: Timestamp) -> Timestamp {
     match pod.deletion_deadline() {
         // The object was removed by force: whatever replaces it may already run elsewhere.
-        _ if pod.removed => Duration::ZERO,
-        Some(deadline) => Duration::try_from(deadline.duration_since(now)).unwrap_or_default(),
-        None => pod.grace(),
+        _ if pod.removed => now,
+        Some(deadline) => deadline.max(now),
+        None => after(now, pod.grace()),
     }
+}
+
+fn after(now: Timestamp, span: Duration) -> Timestamp {
+    now.saturating_add(span).unwrap_or(Timestamp::MAX)
 }
 
 /// A container that must end before its pod has ended.
 fn occupies(container: &ContainerState) -> bool {
-    matches!(container.phase, Phase::Starting | Phase::Running(_) | Phase::Stopping(_))
+    matches!(container.phase, Phase::Starting { .. } | Phase::Running(_) | Phase::Stopping { .. })
 }
 
 fn run(pod: &PodState, now: Timestamp, plan: &mut Plan) {
@@ -129,7 +139,7 @@ fn run(pod: &PodState, now: Timestamp, plan: &mut Plan) {
         }
         if pod.containers.iter().any(|c| c.role == Role::Sidecar) && mains_are_done(pod) {
             wanted.clear();
-            stop_sidecars(pod, plan);
+            stop_sidecars(pod, now, plan);
         }
     }
     if !wanted.is_empty() && pod.address.is_none() {
@@ -176,10 +186,14 @@ fn keep_up(
         Phase::Waiting { blocked: Some(blocked) } => Some(blocked.retry_at),
         Phase::Terminated(end) if pod.restarts(container.role, end.exit_code) => crash_wait(container, end),
         Phase::Running(_) if container.unhealthy.is_some() => {
-            plan.actions.push(Action::Stop { slot, grace: pod.grace(), cause: StopCause::Unhealthy });
+            plan.actions.push(Action::Stop {
+                slot,
+                deadline: after(now, pod.grace()),
+                cause: StopCause::Unhealthy,
+            });
             return;
         }
-        Phase::Starting | Phase::Running(_) | Phase::Stopping(_) | Phase::Terminated(_) => return,
+        Phase::Starting { .. } | Phase::Running(_) | Phase::Stopping { .. } | Phase::Terminated(_) => return,
     };
     match not_before {
         Some(time) if now < time => plan.wake(time),
@@ -199,10 +213,14 @@ fn mains_are_done(pod: &PodState) -> bool {
     })
 }
 
-fn stop_sidecars(pod: &PodState, plan: &mut Plan) {
+fn stop_sidecars(pod: &PodState, now: Timestamp, plan: &mut Plan) {
     for (slot, container) in pod.slots() {
         if container.role == Role::Sidecar && matches!(container.phase, Phase::Running(_)) {
-            plan.actions.push(Action::Stop { slot, grace: pod.grace(), cause: StopCause::PodEnds });
+            plan.actions.push(Action::Stop {
+                slot,
+                deadline: after(now, pod.grace()),
+                cause: StopCause::PodEnds,
+            });
         }
     }
 }

@@ -93,11 +93,19 @@ pub enum Phase {
         blocked: Option<Blocked>,
     },
     /// It is being brought up: image, environment, volumes, start.
-    Starting,
+    Starting {
+        /// Since when.
+        since: Timestamp,
+    },
     /// It runs.
     Running(Running),
     /// It runs, and was asked to stop.
-    Stopping(Running),
+    Stopping {
+        /// As what it runs.
+        running: Running,
+        /// When it is ended by force.
+        deadline: Timestamp,
+    },
     /// It ended.
     Terminated(Termination),
 }
@@ -317,7 +325,7 @@ impl ContainerState {
 
     /// Whether it holds something of the runtime.
     pub fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Running(_) | Phase::Stopping(_))
+        matches!(self.phase, Phase::Running(_) | Phase::Stopping { .. })
     }
 }
 

@@ -19,6 +19,16 @@ pub struct InvalidRange {
 }
 
 impl Range {
+    /// The address it was written with.
+    pub fn first(&self) -> IpAddr {
+        self.first
+    }
+
+    /// How many leading bits its addresses share.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether the address is in the range; never, if it is of the other family.
     pub fn contains(&self, addr: IpAddr) -> bool {
         match (self.first, addr) {

@@ -48,9 +48,9 @@ fn status(pod: &PodState, slot: Slot, container: &ContainerState, now: Timestamp
 
 fn id_of(container: &ContainerState) -> Option<String> {
     let id = match &container.phase {
-        Phase::Running(running) | Phase::Stopping(running) => &running.id,
+        Phase::Running(running) | Phase::Stopping { running, .. } => &running.id,
         Phase::Terminated(end) => &end.id,
-        Phase::Waiting { .. } | Phase::Starting => &container.last.as_ref()?.id,
+        Phase::Waiting { .. } | Phase::Starting { .. } => &container.last.as_ref()?.id,
     };
     (!id.is_empty()).then(|| id.clone())
 }
@@ -59,7 +59,7 @@ fn id_of(container: &ContainerState) -> Option<String> {
 fn states(pod: &PodState, container: &ContainerState, now: Timestamp) -> (State, State) {
     let last = container.last.as_ref().map(terminated).unwrap_or_default();
     match &container.phase {
-        Phase::Running(running) | Phase::Stopping(running) => {
+        Phase::Running(running) | Phase::Stopping { running, .. } => {
             let running = ContainerStateRunning { started_at: Some(Time(running.started_at)) };
             (State { running: Some(running), ..State::default() }, last)
         }
@@ -67,7 +67,7 @@ fn states(pod: &PodState, container: &ContainerState, now: Timestamp) -> (State,
             let (reason, message) = blocked_words(pod, container, blocked, now);
             (waiting(reason, Some(message)), last)
         }
-        Phase::Waiting { blocked: None } | Phase::Starting => {
+        Phase::Waiting { blocked: None } | Phase::Starting { .. } => {
             (waiting(starting_reason(pod, container), None), last)
         }
         Phase::Terminated(end) => match crash_message(pod, container, end, now) {
@@ -127,7 +127,7 @@ fn crash_message(
 }
 
 /// Upstream's words, shared with the `BackOff` event.
-fn back_off_message(pod: &PodState, container: &ContainerState, delay: Duration) -> String {
+pub(crate) fn back_off_message(pod: &PodState, container: &ContainerState, delay: Duration) -> String {
     let meta = &pod.pod.metadata;
     format!(
         "back-off {} restarting failed container={} pod={}_{}({})",

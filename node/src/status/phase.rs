@@ -1,6 +1,6 @@
 //! The phase of a pod, by the rules of the kubelet.
 
-use k8s_openapi::api::core::v1::ContainerStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
 use crate::agent::pod::{PodState, RestartPolicy, Role};
 
@@ -67,9 +67,14 @@ fn is_running(status: &ContainerStatus) -> bool {
     status.state.as_ref().is_some_and(|state| state.running.is_some())
 }
 
-pub(super) fn phase(pod: &PodState, init: &[ContainerStatus], main: &[ContainerStatus]) -> Phase {
+pub(super) fn phase(
+    pod: &PodState,
+    init: &[ContainerStatus],
+    main: &[ContainerStatus],
+    previous: &PodStatus,
+) -> Phase {
     // A final phase is never left again.
-    match pod.pod.status.as_ref().and_then(|status| status.phase.as_deref()) {
+    match previous.phase.as_deref() {
         Some("Failed") => return Phase::Failed,
         Some("Succeeded") => return Phase::Succeeded,
         _ => {}

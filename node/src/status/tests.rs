@@ -88,7 +88,7 @@ fn a_running_pod_is_ready() {
 fn phases_follow_the_containers_and_the_policy() {
     for (policy, phase, want) in [
         ("Always", Phase::Waiting { blocked: None }, "Pending"),
-        ("Always", Phase::Starting, "Pending"),
+        ("Always", Phase::Starting { since: at(0) }, "Pending"),
         ("Always", running(), "Running"),
         ("Always", ended(1, "Error"), "Running"),
         ("Always", ended(0, "Completed"), "Running"),

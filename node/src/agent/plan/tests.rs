@@ -65,7 +65,7 @@ fn a_new_pod_gets_an_address_and_starts() {
 #[test]
 fn a_pod_that_is_as_it_should_be_needs_nothing() {
     let mut pod = single("Always");
-    for phase in [Phase::Starting, running()] {
+    for phase in [Phase::Starting { since: at(0) }, running()] {
         pod.containers[0].phase = phase;
         assert_eq!(plan(&pod, at(0)), Plan::default());
     }
@@ -142,7 +142,7 @@ fn a_sidecar_runs_beside_and_ends_after_the_others() {
     assert_eq!(actions(&pod), [Action::Start(Slot(0))], "it is kept up");
     pod.containers[0].phase = running();
     pod.containers[1].phase = ended(0);
-    let stop = Action::Stop { slot: Slot(0), grace: Duration::from_secs(30), cause: StopCause::PodEnds };
+    let stop = Action::Stop { slot: Slot(0), deadline: at(30), cause: StopCause::PodEnds };
     assert_eq!(actions(&pod), [stop]);
 }
 
@@ -151,11 +151,14 @@ fn deletion_stops_within_the_grace_that_is_left_and_then_removes() {
     let mut pod = single("Always");
     pod.containers[0].phase = running();
     delete(&mut pod, at(20));
-    let stop = |grace| Action::Stop { slot: C, grace: Duration::from_secs(grace), cause: StopCause::PodEnds };
+    let stop = |seconds| Action::Stop { slot: C, deadline: at(seconds), cause: StopCause::PodEnds };
     assert_eq!(actions(&pod), [stop(20)]);
-    assert_eq!(plan(&pod, at(25)).actions, [stop(0)]);
-    pod.containers[0].phase = Phase::Stopping(Running { id: "id".into(), started_at: at(0) });
+    assert_eq!(plan(&pod, at(25)).actions, [stop(25)]);
+    let running = Running { id: "id".into(), started_at: at(0) };
+    pod.containers[0].phase = Phase::Stopping { running, deadline: at(20) };
     assert_eq!(actions(&pod), []);
+    delete(&mut pod, at(5));
+    assert_eq!(actions(&pod), [stop(5)], "a second deletion shortens the grace");
     pod.containers[0].phase = ended(0);
     assert_eq!(actions(&pod), [Action::Delete]);
     pod.removed = true;
@@ -165,7 +168,7 @@ fn deletion_stops_within_the_grace_that_is_left_and_then_removes() {
 #[test]
 fn deletion_waits_for_a_start_under_way() {
     let mut pod = single("Always");
-    pod.containers[0].phase = Phase::Starting;
+    pod.containers[0].phase = Phase::Starting { since: at(0) };
     delete(&mut pod, at(20));
     assert_eq!(actions(&pod), []);
 }
@@ -176,7 +179,7 @@ fn deletion_stops_a_sidecar_last() {
     pod.containers[0].phase = running();
     pod.containers[1].phase = running();
     delete(&mut pod, at(20));
-    let stop = |slot| Action::Stop { slot, grace: Duration::from_secs(20), cause: StopCause::PodEnds };
+    let stop = |slot| Action::Stop { slot, deadline: at(20), cause: StopCause::PodEnds };
     assert_eq!(actions(&pod), [stop(Slot(1))]);
     pod.containers[1].phase = ended(0);
     assert_eq!(actions(&pod), [stop(Slot(0))]);
@@ -187,7 +190,7 @@ fn an_object_removed_by_force_leaves_no_grace() {
     let mut pod = single("Always");
     pod.containers[0].phase = running();
     pod.removed = true;
-    let stop = Action::Stop { slot: C, grace: Duration::ZERO, cause: StopCause::PodEnds };
+    let stop = Action::Stop { slot: C, deadline: at(0), cause: StopCause::PodEnds };
     assert_eq!(actions(&pod), [stop]);
 }
 
@@ -200,7 +203,7 @@ fn a_deadline_fails_the_pod() {
     let [Action::Fail(failure)] = failed.actions.as_slice() else { panic!("{failed:?}") };
     assert_eq!(failure.reason, "DeadlineExceeded");
     pod.failure = Some(failure.clone());
-    let stop = Action::Stop { slot: C, grace: Duration::from_secs(30), cause: StopCause::PodEnds };
+    let stop = Action::Stop { slot: C, deadline: at(35), cause: StopCause::PodEnds };
     assert_eq!(plan(&pod, at(5)).actions, [stop]);
     pod.containers[0].phase = ended(137);
     assert_eq!(plan(&pod, at(5)), Plan::default(), "the failed pod stays, with nothing more to do");
@@ -211,7 +214,7 @@ fn a_container_that_fails_its_probe_is_stopped_and_started_again() {
     let mut pod = single("Always");
     pod.containers[0].phase = running();
     pod.containers[0].unhealthy = Some("Liveness probe failed".into());
-    let stop = Action::Stop { slot: C, grace: Duration::from_secs(30), cause: StopCause::Unhealthy };
+    let stop = Action::Stop { slot: C, deadline: at(30), cause: StopCause::Unhealthy };
     assert_eq!(actions(&pod), [stop]);
 }
 
