@@ -3,14 +3,18 @@
 //! An ordinary API client: it knows the control plane only by HTTP.
 
 pub mod agent;
+pub mod client;
 mod coalesce;
 pub mod images;
 pub mod local;
 pub mod logs;
+pub mod machine;
 pub mod names;
 pub mod probe;
 pub mod proxy;
+pub mod register;
 pub mod run;
 pub mod runtime;
 pub mod server;
 pub mod status;
+pub mod volumes;

@@ -1,1 +1,315 @@
-//! Config to wiring of a node.
+//! Config to wiring of a node, and the order in which its parts end.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http::Uri;
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::Agent;
+use crate::agent::addresses::Addresses;
+use crate::agent::env::Host;
+use crate::agent::events::{EventWriter, Events};
+use crate::agent::services::{ServiceWatch, Services};
+use crate::agent::sources::Sources;
+use crate::agent::start::Starter;
+use crate::client::{Identity, TlsError, api_client};
+use crate::images::{self, Images};
+use crate::local::LocalPods;
+use crate::logs::{Flusher, Logs};
+use crate::machine::Machine;
+use crate::proxy::{self, Proxy, Range};
+use crate::register::{Facts, Registration};
+use crate::runtime::{self, Runtime, RuntimeError};
+use crate::server::{self, Server};
+use crate::volumes::Volumes;
+
+/// Pods of one node at most. An idle one costs little; this bounds what the API has to hold for a node.
+const PODS: u32 = 10_000;
+
+/// What a node needs to be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name of the Node object.
+    pub name: String,
+    /// Where the node keeps logs, images and volumes; nobody else may write there.
+    pub data_dir: PathBuf,
+    /// The API server as a URL, `https://127.0.0.1:6443`; several, separated by commas, are asked in turn.
+    pub server: String,
+    /// The cluster's authority, PEM.
+    pub authority_pem: String,
+    /// The certificate that the node shows to the API, PEM.
+    pub client_certificate_pem: String,
+    /// Its key, PEM.
+    pub client_key_pem: String,
+    /// The certificate of the node's own server, PEM.
+    pub server_certificate_pem: String,
+    /// Its key, PEM.
+    pub server_key_pem: String,
+    /// The node's address, which is also where its server listens.
+    pub address: IpAddr,
+    /// The range of pod addresses, `127.42.0.0/16`; no other node has any of them.
+    pub pod_cidr: String,
+    /// Where the ingress listens; port 0 lets the kernel choose. None: nowhere.
+    pub ingress: Option<SocketAddr>,
+}
+
+/// Why a node does not start, or no longer runs.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The API server is not given as a URL.
+    #[error("{text:?} is not the URL of an API server like https://127.0.0.1:6443")]
+    Server {
+        /// As configured.
+        text: String,
+    },
+    /// The range of pod addresses cannot be used.
+    #[error("{text:?} is not a range of IPv4 addresses with room for pods, like 127.42.0.0/16")]
+    PodRange {
+        /// As configured.
+        text: String,
+    },
+    /// Certificates.
+    #[error("the node cannot use its certificates")]
+    Tls(#[from] TlsError),
+    /// The data folder.
+    #[error("the node cannot use its data folder {path}")]
+    Data {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The runtime.
+    #[error("the WebAssembly runtime does not start")]
+    Runtime(#[from] RuntimeError),
+    /// The proxy.
+    #[error("the service proxy does not start")]
+    Proxy(#[from] proxy::Error),
+    /// The node's server.
+    #[error("the node's server does not start")]
+    NodeServer(#[from] server::Error),
+    /// The API did not take the Node object.
+    #[error("the node cannot register at the API")]
+    Register(#[source] Box<kube::Error>),
+    /// A part ended although nobody asked it to.
+    #[error("the node's {part} ended by itself")]
+    Ended {
+        /// Which.
+        part: &'static str,
+    },
+}
+
+/// A node that has registered. Nothing runs before [`Node::run`].
+pub struct Node {
+    name: String,
+    client: kube::Client,
+    server_address: SocketAddr,
+    ingress: Option<SocketAddr>,
+    proxy: Proxy,
+    server: Server,
+    agent: Agent,
+    service_watch: ServiceWatch,
+    event_writer: EventWriter,
+    flusher: Flusher,
+    registration: Registration,
+}
+
+impl Node {
+    /// Opens everything, and registers at the API.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let range = pod_range(&config.pod_cidr)?;
+        let addresses = Addresses::new(&range);
+        let addresses = addresses.ok_or_else(|| Error::PodRange { text: config.pod_cidr.clone() })?;
+        let client = client(&config)?;
+        let data = |name: &str| config.data_dir.join(name);
+        let logs = Logs::new(data("logs"));
+        let images = open_images(&config, client.clone()).await?;
+        let runtime = Runtime::new(runtime::Config::new(data("code")))?;
+        let server = Server::bind(server_config(&config), logs.clone()).await?;
+        let local = LocalPods::default();
+        let proxy = proxy(&config, range, local.clone())?;
+        let (events, event_writer) = Events::new(client.clone(), &config.name);
+        let (services, service_watch) = Services::new(client.clone());
+        let server_address = server.address().unwrap_or(SocketAddr::new(config.address, 0));
+        let facts = Facts {
+            name: config.name.clone(),
+            address: config.address,
+            server: server_address,
+            pod_cidr: config.pod_cidr.clone(),
+            pods: addresses.capacity().min(PODS),
+            machine: Machine::read(&config.data_dir),
+        };
+        let flusher = logs.flusher();
+        let outbound = proxy.handle().outbound();
+        let starter = Starter::new(
+            runtime,
+            images.clone(),
+            Sources::new(client.clone()),
+            services,
+            Volumes::new(data("volumes")),
+            logs,
+            local,
+            outbound,
+            events.clone(),
+            host(&facts),
+        );
+        let registered = Registration::register(facts, client.clone(), images, events).await;
+        let registration = registered.map_err(|error| Error::Register(Box::new(error)))?;
+        Ok(Self {
+            ingress: proxy.handle().ingress_addr(),
+            agent: Agent::new(config.name.clone(), client.clone(), Arc::new(starter), addresses),
+            name: config.name,
+            client,
+            server_address,
+            proxy,
+            server,
+            service_watch,
+            event_writer,
+            flusher,
+            registration,
+        })
+    }
+
+    /// Where Services answer by host name, with the port that the kernel chose.
+    pub fn ingress(&self) -> Option<SocketAddr> {
+        self.ingress
+    }
+
+    /// Where members ask for logs, with the port that the kernel chose.
+    pub fn server_address(&self) -> SocketAddr {
+        self.server_address
+    }
+
+    /// Runs pods until `shutdown`. Then new requests are refused first, those under way may end, and only then do the
+    /// containers end, and what they said last is written.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let (traffic, work, rest) =
+            (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let mut parts = Parts::default();
+        parts.spawn("proxy", self.proxy.run(self.client, traffic.clone()));
+        parts.spawn("server", self.server.run(traffic.clone()));
+        parts.spawn("agent", self.agent.run(work.clone()));
+        parts.spawn("watch of Services", self.service_watch.run(work.clone()));
+        parts.spawn("registration", self.registration.run(work.clone()));
+        parts.spawn("log writer", self.flusher.run(rest.clone()));
+        parts.spawn("event writer", self.event_writer.run(rest.clone()));
+        tracing::info!(node = self.name, "node runs");
+        let ended = shutdown.run_until_cancelled(parts.first()).await;
+        traffic.cancel();
+        parts.all_of(&["proxy", "server"]).await;
+        work.cancel();
+        parts.all_of(&["agent", "watch of Services", "registration"]).await;
+        rest.cancel();
+        parts.all_of(&["log writer", "event writer"]).await;
+        match ended {
+            Some(part) => Err(Error::Ended { part }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The parts that run, by name.
+#[derive(Default)]
+struct Parts {
+    running: Vec<&'static str>,
+    tasks: JoinSet<&'static str>,
+    ids: std::collections::HashMap<tokio::task::Id, &'static str>,
+}
+
+impl Parts {
+    fn spawn(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        let task = self.tasks.spawn(async move {
+            part.await;
+            name
+        });
+        self.ids.insert(task.id(), name);
+        self.running.push(name);
+    }
+
+    /// Waits for the next part to end, also by a panic.
+    async fn first(&mut self) -> &'static str {
+        let name = match self.tasks.join_next().await {
+            Some(Ok(name)) => name,
+            Some(Err(error)) => {
+                tracing::error!(%error, "a part of the node panicked");
+                self.ids.get(&error.id()).copied().unwrap_or("task")
+            }
+            None => std::future::pending().await,
+        };
+        self.running.retain(|running| *running != name);
+        name
+    }
+
+    async fn all_of(&mut self, names: &[&str]) {
+        while self.running.iter().any(|running| names.contains(running)) {
+            self.first().await;
+        }
+    }
+}
+
+fn client(config: &Config) -> Result<kube::Client, Error> {
+    let servers: Result<Vec<Uri>, Error> = config
+        .server
+        .split(',')
+        .map(|text| {
+            let uri =
+                text.trim().parse::<Uri>().ok().filter(|uri| uri.scheme().is_some() && uri.host().is_some());
+            uri.ok_or_else(|| Error::Server { text: text.to_owned() })
+        })
+        .collect();
+    let identity = Identity {
+        certificate_pem: config.client_certificate_pem.clone(),
+        key_pem: config.client_key_pem.clone(),
+    };
+    Ok(api_client(&servers?, &config.authority_pem, &identity)?)
+}
+
+fn pod_range(text: &str) -> Result<Range, Error> {
+    text.parse().map_err(|_| Error::PodRange { text: text.to_owned() })
+}
+
+async fn open_images(config: &Config, client: kube::Client) -> Result<Images, Error> {
+    let folder = config.data_dir.join("images");
+    let path = folder.clone();
+    let opened = tokio::task::spawn_blocking(move || Images::open(images::Config::new(folder), client)).await;
+    opened.map_err(io::Error::other).flatten().map_err(|source| Error::Data { path, source })
+}
+
+fn server_config(config: &Config) -> server::Config {
+    server::Config {
+        // The port is told to the API with the node's status, so that several nodes fit on one machine.
+        listen: SocketAddr::new(config.address, 0),
+        authority_pem: config.authority_pem.clone(),
+        identity: Identity {
+            certificate_pem: config.server_certificate_pem.clone(),
+            key_pem: config.server_key_pem.clone(),
+        },
+        groups: BTreeSet::from(["system:masters".to_owned()]),
+    }
+}
+
+fn proxy(config: &Config, range: Range, local: LocalPods) -> Result<Proxy, Error> {
+    let mut settings = proxy::Config::new(config.name.clone());
+    settings.ingress = config.ingress;
+    settings.pod_range = Some(range);
+    Ok(Proxy::new(settings, local, &mut Registry::default())?)
+}
+
+fn host(facts: &Facts) -> Host {
+    let machine = &facts.machine;
+    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let allocatable = [
+        ("cpu".to_owned(), number(machine.cpus as u64 * 1000)),
+        ("memory".to_owned(), number(machine.memory_bytes)),
+        ("ephemeral-storage".to_owned(), number(machine.storage_bytes)),
+    ];
+    Host { node_name: facts.name.clone(), address: facts.address, allocatable: allocatable.into() }
+}

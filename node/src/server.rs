@@ -1,1 +1,178 @@
-//! What members ask of a node: logs.
+//! What members ask of a node: the logs of its containers.
+//!
+//! HTTPS with a client certificate of the cluster's authority; beyond that the caller must be in one of the groups
+//! that the node was told of, so that one node cannot read another's logs.
+
+mod caller;
+mod log;
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::client::{Identity, TlsError, roots};
+use crate::logs::Logs;
+
+/// Connections that are being greeted may take this long.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// At the end, answers under way may take this long.
+const DRAIN: Duration = Duration::from_secs(2);
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// What the server needs to know.
+pub struct Config {
+    /// Where it listens; port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// The cluster's authority, PEM.
+    pub authority_pem: String,
+    /// Whom the server shows itself as.
+    pub identity: Identity,
+    /// Groups (organizations of the certificate) whose members may ask.
+    pub groups: BTreeSet<String>,
+}
+
+/// The server, listening but not yet answering.
+pub struct Server {
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    groups: Arc<BTreeSet<String>>,
+    logs: Logs,
+}
+
+/// Why the server cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its certificates.
+    #[error("the node's server cannot use its certificates")]
+    Tls(#[from] TlsError),
+    /// Its address.
+    #[error("the node's server cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Server {
+    /// Opens the listener.
+    pub async fn bind(config: Config, logs: Logs) -> Result<Self, Error> {
+        let tls = TlsAcceptor::from(Arc::new(tls(&config)?));
+        let listen_error = |source| Error::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
+        Ok(Self { listener, tls, groups: Arc::new(config.groups), logs })
+    }
+
+    /// Where it listens, with the port that the kernel chose.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let connections = TaskTracker::new();
+        while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    let connection = self.connection(stream, shutdown.clone());
+                    connections.spawn(connection);
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: others must close theirs first.
+                    tracing::warn!(%error, "the node's server cannot accept");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        connections.close();
+        tokio::time::timeout(DRAIN, connections.wait()).await.ok();
+    }
+
+    fn connection(
+        &self,
+        stream: TcpStream,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = ()> + 'static {
+        let (tls, groups, logs) = (self.tls.clone(), self.groups.clone(), self.logs.clone());
+        async move {
+            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+            let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let allowed = certificate.is_some_and(|certificate| caller::is_in(certificate, &groups));
+            let service = service_fn(move |request| {
+                let logs = logs.clone();
+                async move { Ok::<_, Infallible>(answer(&logs, allowed, &request)) }
+            });
+            let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            server.http1().timer(TokioTimer::new());
+            server.http2().timer(TokioTimer::new());
+            let connection = server.serve_connection(TokioIo::new(stream), service);
+            // Followed logs have no end of their own: at shutdown they are cut.
+            shutdown.run_until_cancelled(connection).await;
+        }
+    }
+}
+
+fn tls(config: &Config) -> Result<ServerConfig, TlsError> {
+    const WHAT: &str = "the node's server certificate";
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = Arc::new(roots(&config.authority_pem)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
+    let unusable = |source| TlsError::Unusable { what: WHAT, source };
+    let mut tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(unusable)?
+        .with_client_cert_verifier(verifier.map_err(TlsError::Verifier)?)
+        .with_single_cert(config.identity.certificates(WHAT)?, config.identity.key(WHAT)?)
+        .map_err(unusable)?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+fn answer(logs: &Logs, allowed: bool, request: &Request<Incoming>) -> Response<Body> {
+    if !allowed {
+        return text(StatusCode::FORBIDDEN, "this certificate may not ask a node");
+    }
+    if request.method() != Method::GET {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered");
+    }
+    let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
+    match path.as_slice() {
+        ["healthz"] => text(StatusCode::OK, "ok"),
+        ["containerLogs", namespace, pod, container] => {
+            log::answer(logs, namespace, pod, container, request.uri().query().unwrap_or_default())
+        }
+        _ => text(StatusCode::NOT_FOUND, "no such path"),
+    }
+}
+
+pub(crate) fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let body = Full::new(text.into()).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let kind = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{HostIP, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub(crate) use containers::{back_off_message, next_change};
+pub(crate) use containers::next_change;
 pub use patch::patch;
 
 use crate::agent::pod::PodState;

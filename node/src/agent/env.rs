@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::{
 };
 use thiserror::Error;
 
+pub(crate) use fields::{field, resource};
 pub use links::{Link, LinkPort, links};
 
 use self::expand::expand;

@@ -67,6 +67,8 @@ pub struct ContainerState {
     pub ready: bool,
     /// Why it must be stopped and started again, when a probe says so.
     pub unhealthy: Option<String>,
+    /// How long it has to stop then, where the probe says so itself.
+    pub unhealthy_grace: Option<Duration>,
     /// Between an exit and the next start.
     pub crashes: Backoff,
     /// Between failures to get its image.
@@ -138,6 +140,8 @@ pub enum WaitingReason {
     CreateContainerError,
     /// The runtime refused to start it.
     RunContainerError,
+    /// A volume could not be made ready: like upstream, the container is still being created.
+    ContainerCreating,
 }
 
 impl WaitingReason {
@@ -150,6 +154,7 @@ impl WaitingReason {
             Self::CreateContainerConfigError => "CreateContainerConfigError",
             Self::CreateContainerError => "CreateContainerError",
             Self::RunContainerError => "RunContainerError",
+            Self::ContainerCreating => "ContainerCreating",
         }
     }
 }
@@ -296,6 +301,7 @@ impl ContainerState {
             started: false,
             ready: false,
             unhealthy: None,
+            unhealthy_grace: None,
             crashes: Backoff::default(),
             pulls: Backoff::default(),
         };

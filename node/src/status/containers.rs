@@ -65,7 +65,7 @@ fn states(pod: &PodState, container: &ContainerState, now: Timestamp) -> (State,
         }
         Phase::Waiting { blocked: Some(blocked) } => {
             let (reason, message) = blocked_words(pod, container, blocked, now);
-            (waiting(reason, Some(message)), last)
+            (waiting(reason, Some(message).filter(|message| !message.is_empty())), last)
         }
         Phase::Waiting { blocked: None } | Phase::Starting { .. } => {
             (waiting(starting_reason(pod, container), None), last)
@@ -127,7 +127,7 @@ fn crash_message(
 }
 
 /// Upstream's words, shared with the `BackOff` event.
-pub(crate) fn back_off_message(pod: &PodState, container: &ContainerState, delay: Duration) -> String {
+fn back_off_message(pod: &PodState, container: &ContainerState, delay: Duration) -> String {
     let meta = &pod.pod.metadata;
     format!(
         "back-off {} restarting failed container={} pod={}_{}({})",

@@ -7,7 +7,7 @@ use super::Inputs;
 use crate::agent::pod::{each_container, spec};
 
 /// The value of a `fieldRef`.
-pub(super) fn field(inputs: &Inputs<'_>, path: &str) -> Result<String, String> {
+pub(crate) fn field(inputs: &Inputs<'_>, path: &str) -> Result<String, String> {
     let meta = &inputs.pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     if let Some((map, key)) = keyed(path) {
@@ -41,7 +41,7 @@ fn keyed(path: &str) -> Option<(&str, &str)> {
 }
 
 /// The value of a `resourceFieldRef`, rounded up in units of its divisor.
-pub(super) fn resource(inputs: &Inputs<'_>, selector: &ResourceFieldSelector) -> Result<String, String> {
+pub(crate) fn resource(inputs: &Inputs<'_>, selector: &ResourceFieldSelector) -> Result<String, String> {
     let container = match selector.container_name.as_deref().filter(|name| !name.is_empty()) {
         None => inputs.container,
         Some(name) => each_container(spec(inputs.pod))

@@ -1,0 +1,305 @@
+//! Brings up one container: its image, its environment, its folders, and the start itself. What fails on the way is
+//! told as the reason the container waits for.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use isopod_spec::quantity::Amount;
+use k8s_openapi::api::core::v1::{Container as Declared, Pod};
+use tokio::sync::Semaphore;
+
+use super::env::{self, Host, Inputs};
+use super::events::{Events, Kind};
+use super::pod::{Role, Slot, WaitingReason, spec};
+use super::services::{Scope, Services};
+use super::sources::Sources;
+use crate::images::{Image, ImageError, Images, PullPolicy, Ready};
+use crate::local::{LocalPods, Outbound, PodIdentity, Registration};
+use crate::logs::{Logs, PodRef};
+use crate::runtime::{Artifact, Container, ContainerSpec, PrepareError, Runtime};
+use crate::volumes::Volumes;
+
+/// Where an HTTP container answers that declares no port.
+const DEFAULT_PORT: u16 = 80;
+/// Containers brought up at a time, once they have their image; more would only take turns on the same cores.
+const AT_A_TIME: usize = 32;
+
+/// All that a container needs to be brought up. Shared by all starts.
+pub struct Starter {
+    /// Runs it.
+    pub runtime: Runtime,
+    /// Gives its component.
+    pub images: Images,
+    /// Gives the ConfigMaps and Secrets it refers to.
+    pub sources: Sources,
+    /// Tells it of Services.
+    pub services: Services,
+    /// Gives its folders.
+    pub volumes: Volumes,
+    /// Keeps what it says.
+    pub logs: Logs,
+    /// Where its handler is registered.
+    pub local: LocalPods,
+    /// Its way out.
+    pub outbound: Arc<dyn Outbound>,
+    /// Where its start is told.
+    pub events: Events,
+    /// The machine.
+    pub host: Host,
+    turns: Semaphore,
+}
+
+/// Which container, of which pod.
+#[derive(Clone)]
+pub struct Request {
+    /// The pod as last seen.
+    pub pod: Arc<Pod>,
+    /// The container in it.
+    pub declared: Declared,
+    /// Its place.
+    pub slot: Slot,
+    /// What it is in the pod.
+    pub role: Role,
+    /// The pod's address.
+    pub address: IpAddr,
+    /// How often it was started before.
+    pub restart: u32,
+}
+
+/// A container that runs.
+pub struct Started {
+    /// The container.
+    pub container: Container,
+    /// For `imageID`.
+    pub image_id: String,
+    /// While these live, it answers at its ports.
+    pub registrations: Vec<Registration>,
+}
+
+/// Why a container did not start.
+#[derive(Debug)]
+pub struct Refused {
+    /// For `state.waiting`.
+    pub reason: WaitingReason,
+    /// Its message.
+    pub message: String,
+}
+
+impl Starter {
+    /// Puts the parts together.
+    #[allow(clippy::too_many_arguments, reason = "each part is a field of its own, given once by the wiring")]
+    pub fn new(
+        runtime: Runtime,
+        images: Images,
+        sources: Sources,
+        services: Services,
+        volumes: Volumes,
+        logs: Logs,
+        local: LocalPods,
+        outbound: Arc<dyn Outbound>,
+        events: Events,
+        host: Host,
+    ) -> Self {
+        let turns = Semaphore::new(AT_A_TIME);
+        Self { runtime, images, sources, services, volumes, logs, local, outbound, events, host, turns }
+    }
+
+    /// Brings it up.
+    pub async fn start(&self, request: &Request) -> Result<Started, Refused> {
+        let started = self.try_start(request).await;
+        if let Err(refused) = &started {
+            self.tell_refused(request, refused);
+        }
+        started
+    }
+
+    async fn try_start(&self, request: &Request) -> Result<Started, Refused> {
+        let image = self.image(request).await?;
+        let artifact = self.artifact(&image).await?;
+        let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
+        let spec = self.container_spec(request, &image, artifact).await?;
+        self.tell(request, Kind::Normal, "Created", format!("Created container: {}", request.declared.name));
+        let container = self.runtime.start(spec, self.outbound.clone()).map_err(|error| Refused {
+            reason: WaitingReason::RunContainerError,
+            message: error.to_string(),
+        })?;
+        let registrations = self.register(request, &container)?;
+        self.tell(request, Kind::Normal, "Started", format!("Started container {}", request.declared.name));
+        Ok(Started { container, image_id: image.id.clone(), registrations })
+    }
+
+    async fn image(&self, request: &Request) -> Result<Arc<Image>, Refused> {
+        let name = request.declared.image.as_deref().unwrap_or_default();
+        let policy = PullPolicy::of(request.declared.image_pull_policy.as_deref(), name);
+        let here = self.images.present(name);
+        let asks = here.is_none() || policy == PullPolicy::Always;
+        if asks && policy != PullPolicy::Never {
+            self.tell(request, Kind::Normal, "Pulling", format!("Pulling image \"{name}\""));
+        }
+        let credentials =
+            if asks { self.sources.credentials(&request.pod).await } else { Default::default() };
+        let ready =
+            self.images.ensure(name, policy, credentials).await.map_err(|error| refused_image(&error))?;
+        let Ready { image, pulled_in } = ready;
+        let told = match pulled_in {
+            None => format!("Container image \"{name}\" already present on machine"),
+            Some(time) => {
+                let time = format!("{}ms", time.as_millis());
+                let size = image.size;
+                format!(
+                    "Successfully pulled image \"{name}\" in {time} ({time} including waiting). Image size: {size} bytes."
+                )
+            }
+        };
+        self.tell(request, Kind::Normal, "Pulled", told);
+        Ok(image)
+    }
+
+    async fn artifact(&self, image: &Image) -> Result<Arc<Artifact>, Refused> {
+        if let Some(artifact) = self.runtime.cached(&image.digest) {
+            return Ok(artifact);
+        }
+        let bytes = self.images.bytes(image).await.map_err(|error| refused_image(&error))?;
+        self.runtime.prepare(&image.digest, bytes).await.map_err(|error| refused_artifact(image, &error))
+    }
+
+    async fn container_spec(
+        &self,
+        request: &Request,
+        image: &Image,
+        artifact: Arc<Artifact>,
+    ) -> Result<ContainerSpec, Refused> {
+        let meta = &request.pod.metadata;
+        let namespace = meta.namespace.clone().unwrap_or_default();
+        let not_configured =
+            |message: String| Refused { reason: WaitingReason::CreateContainerConfigError, message };
+        let objects = self.sources.fetch(&namespace, &env::references(&request.declared)).await;
+        let objects = objects.map_err(|error| not_configured(error.to_string()))?;
+        let own_only = spec(&request.pod).enable_service_links == Some(false);
+        let scope = if own_only { Scope::ApiServer } else { Scope::Namespace };
+        let inputs = Inputs {
+            pod: &request.pod,
+            container: &request.declared,
+            address: request.address,
+            host: &self.host,
+            objects: &objects,
+            links: self.services.variables(&namespace, scope),
+            image: &image.env,
+        };
+        let variables = env::environment(&inputs).map_err(|error| not_configured(error.to_string()))?;
+        let (program, args) = env::command_line(&request.declared, &image.entrypoint, &image.cmd, &variables);
+        let mounts = self.volumes.mounts(&inputs, &self.sources).await.map_err(|error| {
+            self.events.pod(&request.pod, None, Kind::Warning, "FailedMount", error.to_string());
+            Refused { reason: WaitingReason::ContainerCreating, message: String::new() }
+        })?;
+        let pod = pod_ref(&request.pod);
+        Ok(ContainerSpec {
+            pod: identity(&request.pod, request.address),
+            name: program,
+            artifact,
+            args,
+            env: variables.into_iter().collect(),
+            mounts,
+            memory_limit_bytes: memory_limit(&request.declared).map_err(not_configured)?,
+            logs: self.logs.open(&pod, &request.declared.name, request.restart),
+        })
+    }
+
+    /// Makes an HTTP container answer at the ports it declares.
+    fn register(&self, request: &Request, container: &Container) -> Result<Vec<Registration>, Refused> {
+        let Some(handler) = container.handler() else { return Ok(Vec::new()) };
+        let pod = Arc::new(identity(&request.pod, request.address));
+        let mut registrations = Vec::new();
+        for port in ports(&request.declared) {
+            if self.local.lookup(SocketAddr::new(request.address, port)).is_some() {
+                let message = format!("port {port} of the pod is in use by another of its containers");
+                return Err(Refused { reason: WaitingReason::RunContainerError, message });
+            }
+            registrations.push(self.local.register(pod.clone(), port, handler.clone()));
+        }
+        Ok(registrations)
+    }
+
+    fn tell_refused(&self, request: &Request, refused: &Refused) {
+        let Refused { reason, message } = refused;
+        let image = request.declared.image.as_deref().unwrap_or_default();
+        let said = match reason {
+            WaitingReason::ErrImagePull => {
+                let failed = format!("Failed to pull image \"{image}\": {message}");
+                self.tell(request, Kind::Warning, "Failed", failed);
+                "Error: ErrImagePull".to_owned()
+            }
+            WaitingReason::InvalidImageName => {
+                let failed = format!("Failed to apply default image tag \"{image}\": {message}");
+                self.tell(request, Kind::Warning, "InspectFailed", failed);
+                "Error: InvalidImageName".to_owned()
+            }
+            WaitingReason::ErrImageNeverPull => {
+                self.tell(request, Kind::Warning, "ErrImageNeverPull", message.clone());
+                "Error: ErrImageNeverPull".to_owned()
+            }
+            // Told where it happened.
+            WaitingReason::ContainerCreating => return,
+            WaitingReason::CreateContainerConfigError
+            | WaitingReason::CreateContainerError
+            | WaitingReason::RunContainerError => format!("Error: {message}"),
+        };
+        self.tell(request, Kind::Warning, "Failed", said);
+    }
+
+    fn tell(&self, request: &Request, kind: Kind, reason: &'static str, message: String) {
+        self.events.pod(&request.pod, Some((&request.declared.name, request.role)), kind, reason, message);
+    }
+}
+
+/// The name under which a pod's logs are kept.
+pub fn pod_ref(pod: &Pod) -> PodRef {
+    let meta = &pod.metadata;
+    PodRef {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+    }
+}
+
+fn identity(pod: &Pod, addr: IpAddr) -> PodIdentity {
+    let PodRef { namespace, name, uid } = pod_ref(pod);
+    PodIdentity { namespace, name, uid, addr }
+}
+
+/// The ports that a container answers HTTP on.
+pub fn ports(declared: &Declared) -> Vec<u16> {
+    let ports = declared.ports.iter().flatten();
+    let tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+    let mut numbers: Vec<u16> = tcp.filter_map(|port| u16::try_from(port.container_port).ok()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    if numbers.is_empty() { vec![DEFAULT_PORT] } else { numbers }
+}
+
+fn memory_limit(declared: &Declared) -> Result<Option<u64>, String> {
+    let limits = declared.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    let Some(memory) = limits.and_then(|limits| limits.get("memory")) else { return Ok(None) };
+    let amount = Amount::try_from(memory).map_err(|error| format!("invalid memory limit: {error}"))?;
+    Ok(u64::try_from(amount.value()).ok())
+}
+
+fn refused_image(error: &ImageError) -> Refused {
+    let reason = match error {
+        ImageError::InvalidName { .. } => WaitingReason::InvalidImageName,
+        ImageError::NeverPull { .. } => WaitingReason::ErrImageNeverPull,
+        ImageError::NotWasm { .. } | ImageError::Layout { .. } => WaitingReason::CreateContainerError,
+        ImageError::NotFound { .. }
+        | ImageError::Denied { .. }
+        | ImageError::Registry { .. }
+        | ImageError::Untrue { .. }
+        | ImageError::TooLarge { .. }
+        | ImageError::Disk { .. } => WaitingReason::ErrImagePull,
+    };
+    Refused { reason, message: error.to_string() }
+}
+
+fn refused_artifact(image: &Image, error: &PrepareError) -> Refused {
+    let message = format!("image \"{}\" cannot be run: {error}", image.reference);
+    Refused { reason: WaitingReason::CreateContainerError, message }
+}

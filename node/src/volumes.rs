@@ -1,0 +1,185 @@
+//! The folders of pods, and which of them a container sees.
+//!
+//! A volume lies in `<root>/<uid>/<volume>` as long as its pod lives. Volumes made of objects (ConfigMap, Secret,
+//! downward API, projected) are read-only for containers and are replaced as a whole: readers see the old files or
+//! the new ones, never a mixture. A guest sees a volume as a preopened folder, so what is mounted must be a folder.
+
+mod content;
+mod swap;
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{HostPathVolumeSource, Volume, VolumeMount};
+use thiserror::Error;
+
+use self::content::Files;
+use crate::agent::env::Inputs;
+use crate::agent::pod::spec;
+use crate::agent::sources::Sources;
+use crate::coalesce::Coalesce;
+use crate::runtime::{Access, Mount};
+
+/// The volumes of this node's pods. A cheap handle.
+#[derive(Clone)]
+pub struct Volumes {
+    root: Arc<PathBuf>,
+    /// Containers of one pod that start together share the work.
+    writes: Coalesce<PathBuf, Result<(), Arc<io::Error>>>,
+}
+
+/// Why a volume is not ready.
+#[derive(Debug, Error)]
+pub enum VolumeError {
+    /// What it is made of is not there, or cannot be used.
+    #[error("MountVolume.SetUp failed for volume \"{volume}\" : {reason}")]
+    SetUp {
+        /// Its name.
+        volume: String,
+        /// What is the matter.
+        reason: String,
+    },
+    /// The container mounts a volume that the pod does not have.
+    #[error("volume \"{volume}\" is mounted by a container, but not declared by the pod")]
+    Undeclared {
+        /// Its name.
+        volume: String,
+    },
+}
+
+impl Volumes {
+    /// Volumes below `root`, which is made when first needed.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root: Arc::new(root), writes: Coalesce::default() }
+    }
+
+    /// Makes ready what the container mounts.
+    pub async fn mounts(&self, inputs: &Inputs<'_>, sources: &Sources) -> Result<Vec<Mount>, VolumeError> {
+        let mut mounts = Vec::new();
+        for mount in inputs.container.volume_mounts.iter().flatten() {
+            let declared = spec(inputs.pod).volumes.iter().flatten().find(|volume| volume.name == mount.name);
+            let volume = declared.ok_or_else(|| VolumeError::Undeclared { volume: mount.name.clone() })?;
+            let ready = self.mount(volume, mount, inputs, sources).await;
+            mounts.push(ready.map_err(|reason| VolumeError::SetUp { volume: volume.name.clone(), reason })?);
+        }
+        // Of two folders of which one lies in the other, the inner one must come last.
+        mounts.sort_by(|one, other| one.guest_path.cmp(&other.guest_path));
+        Ok(mounts)
+    }
+
+    /// Deletes the volumes of a pod that is gone. Blocks on the disk.
+    pub fn remove_pod(&self, uid: &str) -> io::Result<()> {
+        match std::fs::remove_dir_all(self.root.join(uid)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Deletes the volumes of all pods but these, left by an earlier run of this node. Blocks on the disk.
+    pub fn remove_unknown(&self, known: &[String]) -> io::Result<()> {
+        let folders = match std::fs::read_dir(&*self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        for folder in folders {
+            let folder = folder?;
+            if !known.iter().any(|uid| folder.file_name() == uid.as_str()) {
+                std::fs::remove_dir_all(folder.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn mount(
+        &self,
+        volume: &Volume,
+        mount: &VolumeMount,
+        inputs: &Inputs<'_>,
+        sources: &Sources,
+    ) -> Result<Mount, String> {
+        let uid = inputs.pod.metadata.uid.as_deref().unwrap_or_default();
+        let folder = self.root.join(uid).join(&volume.name);
+        let (folder, writable) = if volume.empty_dir.is_some() {
+            make_folder(&folder).map_err(|error| error.to_string())?;
+            (folder, true)
+        } else if let Some(host_path) = &volume.host_path {
+            (host_folder(host_path)?, true)
+        } else {
+            let files = content::files(volume, inputs, sources).await?;
+            self.write(&folder, files).await?;
+            (folder, false)
+        };
+        let host_path = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
+            Some(path) => sub_folder(&folder, path, writable)?,
+            None => folder,
+        };
+        if mount.sub_path_expr.as_deref().is_some_and(|path| !path.is_empty()) {
+            return Err("subPathExpr is not supported".to_owned());
+        }
+        let access = match writable && mount.read_only != Some(true) {
+            true => Access::ReadWrite,
+            false => Access::ReadOnly,
+        };
+        Ok(Mount { host_path, guest_path: mount.mount_path.clone(), access })
+    }
+
+    async fn write(&self, folder: &Path, files: Files) -> Result<(), String> {
+        let target = folder.to_owned();
+        let write = async move {
+            let written = tokio::task::spawn_blocking(move || swap::replace(&target, &files)).await;
+            written.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(Arc::new)
+        };
+        self.writes.get(folder.to_owned(), write).await.map_err(|error| error.to_string())
+    }
+}
+
+fn make_folder(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)
+}
+
+fn host_folder(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
+    let path = PathBuf::from(&source.path);
+    match source.type_.as_deref().unwrap_or_default() {
+        "DirectoryOrCreate" => {
+            make_folder(&path).map_err(|error| format!("hostPath {}: {error}", source.path))?
+        }
+        "" | "Directory" => {}
+        other => {
+            return Err(format!(
+                "hostPath type {other} cannot be mounted by a WebAssembly container: only folders"
+            ));
+        }
+    }
+    if !path.is_dir() {
+        return Err(format!("hostPath type check failed: {} is not a directory", source.path));
+    }
+    Ok(path)
+}
+
+/// A folder inside a volume. Nothing on the way may be a symbolic link: what a container wrote must not lead out.
+fn sub_folder(volume: &Path, sub_path: &str, create: bool) -> Result<PathBuf, String> {
+    let mut path = volume.to_owned();
+    for part in Path::new(sub_path).components() {
+        let Component::Normal(part) = part else {
+            return Err(format!("subPath {sub_path:?} must be a relative path without \"..\""));
+        };
+        path.push(part);
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => {
+                return Err(format!(
+                    "subPath {sub_path:?} is not a folder, as a WebAssembly container needs it"
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
+                std::fs::create_dir(&path).map_err(|error| error.to_string())?;
+            }
+            Err(error) => return Err(format!("subPath {sub_path:?}: {error}")),
+        }
+    }
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Volumes as a container finds them on a real disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::content::FileContent;
+use super::*;
+use crate::agent::env::{Host, Objects};
+
+fn file(content: &str) -> FileContent {
+    FileContent { content: content.as_bytes().to_vec(), mode: 0o644 }
+}
+
+fn files(pairs: &[(&str, &str)]) -> Files {
+    pairs.iter().map(|(path, content)| ((*path).to_owned(), file(content))).collect()
+}
+
+#[test]
+fn files_are_replaced_as_a_whole() {
+    let folder = TempDir::new().unwrap();
+    let volume = folder.path().join("v");
+    let read = |name: &str| fs::read_to_string(volume.join(name)).ok();
+    swap::replace(&volume, &files(&[("a", "1"), ("b", "2"), ("sub/c", "3")])).unwrap();
+    assert_eq!(
+        (read("a").as_deref(), read("b").as_deref(), read("sub/c").as_deref()),
+        (Some("1"), Some("2"), Some("3"))
+    );
+    let before = fs::read_link(volume.join("..data")).unwrap();
+    swap::replace(&volume, &files(&[("a", "1"), ("b", "2"), ("sub/c", "3")])).unwrap();
+    assert_eq!(fs::read_link(volume.join("..data")).unwrap(), before, "nothing changed");
+    swap::replace(&volume, &files(&[("a", "new"), ("d", "4")])).unwrap();
+    assert_eq!((read("a").as_deref(), read("b"), read("d").as_deref()), (Some("new"), None, Some("4")));
+    let mut names: Vec<_> =
+        fs::read_dir(&volume).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.starts_with(".."));
+    names.sort();
+    assert_eq!(names, ["a", "d"]);
+    assert!(!volume.join(before).exists(), "the old files are gone");
+}
+
+#[test]
+fn a_sub_path_stays_in_its_volume() {
+    let folder = TempDir::new().unwrap();
+    let volume = folder.path().join("v");
+    fs::create_dir(&volume).unwrap();
+    assert_eq!(sub_folder(&volume, "a/b", true).unwrap(), volume.join("a/b"));
+    std::os::unix::fs::symlink("/", volume.join("out")).unwrap();
+    for path in ["..", "a/../..", "/etc", "out", "out/etc"] {
+        assert!(sub_folder(&volume, path, true).is_err(), "{path}");
+    }
+    assert!(sub_folder(&volume, "absent", false).is_err());
+}
+
+struct Fixture {
+    volumes: Volumes,
+    sources: Sources,
+    _folder: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        rustls::crypto::ring::default_provider().install_default().ok();
+        // Nothing here asks the API.
+        let client =
+            kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+        let volumes = Volumes::new(folder.path().to_owned());
+        Self { volumes, sources: Sources::new(client), _folder: folder }
+    }
+
+    async fn mounts(&self, volumes: Value, mounts: Value) -> Result<Vec<Mount>, String> {
+        let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"a": "b"}},
+                         "spec": {"volumes": volumes, "containers": [{"name": "c", "volumeMounts": mounts}]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let address = "127.0.0.1".parse().unwrap();
+        let host = Host { node_name: "n".into(), address, allocatable: BTreeMap::new() };
+        let inputs = Inputs {
+            pod: &pod,
+            container: &spec(&pod).containers[0],
+            address: "127.42.0.7".parse().unwrap(),
+            host: &host,
+            objects: &Objects::default(),
+            links: BTreeMap::new(),
+            image: &[],
+        };
+        self.volumes.mounts(&inputs, &self.sources).await.map_err(|error| error.to_string())
+    }
+}
+
+#[tokio::test]
+async fn containers_see_what_they_mount() {
+    let fixture = Fixture::new();
+    let volumes = json!([{"name": "e", "emptyDir": {}}, {"name": "d", "downwardAPI": {"items": [
+        {"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}},
+        {"path": "in/ip", "fieldRef": {"fieldPath": "status.podIP"}}]}}]);
+    let mounts = json!([{"name": "e", "mountPath": "/data/inner", "readOnly": true}, {"name": "e", "mountPath": "/data"},
+                        {"name": "d", "mountPath": "/info"}]);
+    let mounts = fixture.mounts(volumes, mounts).await.unwrap();
+    let seen: Vec<_> = mounts.iter().map(|mount| (mount.guest_path.as_str(), mount.access)).collect();
+    let want = [("/data", Access::ReadWrite), ("/data/inner", Access::ReadOnly), ("/info", Access::ReadOnly)];
+    assert_eq!(seen, want);
+    let info = &mounts[2].host_path;
+    assert_eq!(fs::read_to_string(info.join("labels")).unwrap(), "a=\"b\"");
+    assert_eq!(fs::read_to_string(info.join("in/ip")).unwrap(), "127.42.0.7");
+    fixture.volumes.remove_unknown(&["u".to_owned()]).unwrap();
+    assert!(info.exists());
+    fixture.volumes.remove_pod("u").unwrap();
+    assert!(!info.exists());
+}
+
+#[tokio::test]
+async fn what_cannot_be_mounted_is_named() {
+    let fixture = Fixture::new();
+    let mount = || json!([{"name": "v", "mountPath": "/v"}]);
+    for (volumes, want) in [
+        (json!([]), r#"volume "v" is mounted by a container, but not declared by the pod"#),
+        (
+            json!([{"name": "v", "persistentVolumeClaim": {"claimName": "x"}}]),
+            r#"MountVolume.SetUp failed for volume "v" : volumes of type persistentVolumeClaim are not supported"#,
+        ),
+        (
+            json!([{"name": "v", "hostPath": {"path": "/proc/version", "type": "File"}}]),
+            r#"MountVolume.SetUp failed for volume "v" : hostPath type File cannot be mounted by a WebAssembly container: only folders"#,
+        ),
+    ] {
+        assert_eq!(fixture.mounts(volumes, mount()).await.unwrap_err(), want);
+    }
+}
