@@ -73,7 +73,9 @@ impl Cluster {
             }
             let shutdown = self.shutdown.clone();
             self.nodes.push(name.clone());
-            self.tasks.spawn(async move { node.run(shutdown).await.with_context(|| format!("node {name} failed")) });
+            self.tasks.spawn(async move {
+                node.run(shutdown).await.with_context(|| format!("node {name} failed"))
+            });
         }
         Ok(())
     }
@@ -126,7 +128,11 @@ impl Cluster {
     }
 }
 
-fn node_configs(args: &dev::Args, data_dir: &std::path::Path, member: &Member) -> anyhow::Result<Vec<NodeConfig>> {
+fn node_configs(
+    args: &dev::Args,
+    data_dir: &std::path::Path,
+    member: &Member,
+) -> anyhow::Result<Vec<NodeConfig>> {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let ranges = split(&args.pod_cidr, args.nodes)?;
     let configs = ranges.into_iter().enumerate().map(|(index, pod_cidr)| {
@@ -153,24 +159,16 @@ fn node_configs(args: &dev::Args, data_dir: &std::path::Path, member: &Member) -
 fn split(cidr: &str, nodes: u8) -> anyhow::Result<Vec<String>> {
     let wrong = || format!("{cidr:?} is not a range of addresses such as 127.42.0.0/16");
     let (base, length) = cidr.split_once('/').with_context(wrong)?;
-    let (base, length): (Ipv4Addr, u32) = (base.parse().with_context(wrong)?, length.parse().with_context(wrong)?);
+    let (base, length): (Ipv4Addr, u32) =
+        (base.parse().with_context(wrong)?, length.parse().with_context(wrong)?);
     let length = length + u32::from(nodes).next_power_of_two().trailing_zeros();
     if !base.is_loopback() || length > 28 {
         bail!("the pod range {cidr} must lie in 127.0.0.0/8 and give each node at least 16 addresses");
     }
     let step = 1u32 << (32 - length);
-    Ok((0..u32::from(nodes)).map(|i| format!("{}/{length}", Ipv4Addr::from(u32::from(base) + i * step))).collect())
-}
-
-/// Resolves at Ctrl-C or SIGTERM.
-pub(crate) async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("SIGTERM can be handled on every Unix");
-    // Cancel-safe: whichever signal comes first ends the wait.
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+    Ok((0..u32::from(nodes))
+        .map(|i| format!("{}/{length}", Ipv4Addr::from(u32::from(base) + i * step)))
+        .collect())
 }
 
 #[cfg(test)]
@@ -180,7 +178,10 @@ mod tests {
     #[test]
     fn the_pod_range_is_split_evenly() {
         assert_eq!(split("127.42.0.0/16", 1).expect("valid"), ["127.42.0.0/16"]);
-        assert_eq!(split("127.42.0.0/16", 3).expect("valid"), ["127.42.0.0/18", "127.42.64.0/18", "127.42.128.0/18"]);
+        assert_eq!(
+            split("127.42.0.0/16", 3).expect("valid"),
+            ["127.42.0.0/18", "127.42.64.0/18", "127.42.128.0/18"]
+        );
     }
 
     #[test]

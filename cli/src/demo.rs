@@ -13,8 +13,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
 
 use crate::client::Connection;
-use crate::cluster::{self, Cluster};
-use crate::{apply, dev, push};
+use crate::cluster::Cluster;
+use crate::{apply, dev, push, signals};
 
 /// The sample, built from `samples/hello`.
 const COMPONENT: &[u8] = include_bytes!("../../samples/hello/hello.wasm");
@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         return outcome.and(stopped);
     }
     say("\nThe cluster stays until Ctrl-C.")?;
-    cluster.run_until(cluster::interrupted()).await
+    cluster.run_until(signals::interrupted()).await
 }
 
 async fn deploy(cluster: &Cluster) -> anyhow::Result<()> {
@@ -63,7 +63,10 @@ async fn deploy(cluster: &Cluster) -> anyhow::Result<()> {
     let host = format!("{NAME}.{NAMESPACE}.localhost:{}", banner.ingress.port());
     let first = step("send a request through the Service", request(&banner, &host)).await?;
     let total = cluster.started().elapsed().as_millis();
-    say(&format!("\n{total} ms from start to the first answer. GET http://{host}/ says:\n\n  {}\n", first.trim()))?;
+    say(&format!(
+        "\n{total} ms from start to the first answer. GET http://{host}/ says:\n\n  {}\n",
+        first.trim()
+    ))?;
     balance(&banner, &host).await?;
     say(&format!(
         "\nTry next:\n  export KUBECONFIG={}\n  kubectl get pods -n {NAMESPACE} -o wide\n  kubectl scale deployment/{NAME} -n {NAMESPACE} --replicas 10\n  \
@@ -89,7 +92,11 @@ async fn balance(banner: &crate::banner::Banner, host: &str) -> anyhow::Result<(
 /// The pod's name, which the sample says in its answer.
 fn pod_of(answer: &str) -> String {
     let name = |word: &&str| word.starts_with("hello-");
-    answer.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').find(name).unwrap_or("(unknown)").to_owned()
+    answer
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .find(name)
+        .unwrap_or("(unknown)")
+        .to_owned()
 }
 
 async fn ready(client: &Client) -> anyhow::Result<()> {
@@ -97,7 +104,8 @@ async fn ready(client: &Client) -> anyhow::Result<()> {
     let is_ready = |deployment: Option<&Deployment>| {
         let wanted = deployment.and_then(|d| d.spec.as_ref()?.replicas);
         let status = deployment.and_then(|d| d.status.as_ref());
-        let observed = status.and_then(|s| s.observed_generation) >= deployment.and_then(|d| d.metadata.generation);
+        let observed =
+            status.and_then(|s| s.observed_generation) >= deployment.and_then(|d| d.metadata.generation);
         observed && wanted.is_some() && status.and_then(|s| s.ready_replicas) == wanted
     };
     let condition = kube::runtime::wait::await_condition(deployments, NAME, is_ready);
@@ -112,7 +120,8 @@ async fn ready(client: &Client) -> anyhow::Result<()> {
 
 async fn request(banner: &crate::banner::Banner, host: &str) -> anyhow::Result<String> {
     let client = HttpClient::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
-    let request = http::Request::get(format!("http://{}/", banner.ingress)).header("host", host).body(Empty::new())?;
+    let request =
+        http::Request::get(format!("http://{}/", banner.ingress)).header("host", host).body(Empty::new())?;
     let response = client.request(request).await.context("the ingress address does not answer")?;
     let status = response.status();
     let body = response.into_body().collect().await.context("the answer broke off")?.to_bytes();

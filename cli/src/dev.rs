@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::cluster::{self, Cluster};
+use crate::cluster::Cluster;
+use crate::signals;
 use crate::version::Output;
 
 /// Arguments of `dev`, shared with `demo`.
@@ -43,5 +44,5 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Output::Json => banner.json(&mut out)?,
     }
     drop(out);
-    cluster.run_until(cluster::interrupted()).await
+    cluster.run_until(signals::interrupted()).await
 }

@@ -18,7 +18,8 @@ fn filter() -> EnvFilter {
 
 /// Logs to `<data>/isopod.log`, appending.
 pub(crate) fn to_file(data_dir: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
+    std::fs::create_dir_all(data_dir)
+        .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
     let path = data_dir.join(FILE);
     let file = OpenOptions::new().create(true).append(true).open(&path);
     let file = file.with_context(|| format!("cannot write the log file {}", path.display()))?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use http::{Method, Request, StatusCode};
+use isopod_node::runtime::inspect::{Form, inspect};
 use kube::Client;
 use kube::client::Body;
 use serde_json::json;
@@ -41,13 +42,16 @@ pub(crate) struct Pushed {
 /// Pushes the file and prints reference and digest.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let reference = Reference::parse(&args.reference)?;
-    let length = std::fs::metadata(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?.len();
+    let length =
+        std::fs::metadata(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?.len();
     if length > FILE_BYTES_MAX {
         bail!("{} has {length} bytes; at most {FILE_BYTES_MAX} can be pushed", args.file.display());
     }
     let wasm = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let client = args.connection.client().await?;
-    let pushed = push(&client, wasm, &reference).await.with_context(|| format!("cannot push {}", args.file.display()))?;
+    let pushed = push(&client, wasm, &reference)
+        .await
+        .with_context(|| format!("cannot push {}", args.file.display()))?;
     println!("pushed {} ({} bytes)\n{}", args.reference, pushed.bytes, pushed.digest);
     Ok(())
 }
@@ -101,10 +105,10 @@ pub(crate) async fn push(client: &Client, wasm: Vec<u8>, reference: &Reference) 
 
 /// The artifact's config, from what the binary itself says it is.
 fn config(wasm: &[u8]) -> anyhow::Result<serde_json::Value> {
-    let (os, component) = match wasm {
-        [0, b'a', b's', b'm', 0x0d | 0x0e, _, 1, 0, ..] => ("wasip2", Some(isopod_node::runtime::world_of(wasm)?)),
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => ("wasip1", None),
-        _ => bail!("not a WebAssembly binary: it must begin with \\0asm and a known version"),
+    let outline = inspect(wasm)?;
+    let os = match outline.form {
+        Form::Component => "wasip2",
+        Form::CoreModule => "wasip1",
     };
     let mut config = json!({
         "created": jiff::Timestamp::now().to_string(),
@@ -112,8 +116,9 @@ fn config(wasm: &[u8]) -> anyhow::Result<serde_json::Value> {
         "os": os,
         "layerDigests": [digest(wasm)],
     });
-    if let Some(world) = component {
-        config["component"] = json!({ "exports": world.exports, "imports": world.imports });
+    if outline.form == Form::Component {
+        let imports: Vec<&str> = outline.imports.iter().map(|import| import.module.as_str()).collect();
+        config["component"] = json!({ "exports": outline.exports, "imports": imports });
     }
     Ok(config)
 }
@@ -179,7 +184,13 @@ mod tests {
         let parsed = Reference::parse("registry.local/team/app:v1").expect("valid");
         assert_eq!(parsed, Reference { name: "team/app".into(), tag: "v1".into() });
         assert_eq!(Reference::parse("registry.local/app").expect("valid").tag, "latest");
-        for bad in ["app:v1", "ghcr.io/app:v1", "registry.local/", "registry.local/app:", "registry.local/app@sha256:0"] {
+        for bad in [
+            "app:v1",
+            "ghcr.io/app:v1",
+            "registry.local/",
+            "registry.local/app:",
+            "registry.local/app@sha256:0",
+        ] {
             assert!(Reference::parse(bad).is_err(), "{bad}");
         }
     }

@@ -8,7 +8,7 @@ use isopod_control::run::{Config, Member};
 use tokio_util::sync::CancellationToken;
 
 use crate::version::Output;
-use crate::{cluster, logging};
+use crate::{logging, signals};
 
 /// Arguments of `server`.
 #[derive(clap::Args)]
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     let signal = async move {
-        cluster::interrupted().await;
+        signals::interrupted().await;
         stop.cancel();
     };
     let (outcome, ()) = tokio::join!(member.run(shutdown), signal);

@@ -30,7 +30,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match args.output {
         Output::Text => writeln!(out, "isopod {SHORT} (Kubernetes API {kubernetes}, wasmtime {wasmtime})")?,
         Output::Json => {
-            let versions = serde_json::json!({ "isopod": SHORT, "kubernetes": kubernetes, "wasmtime": wasmtime });
+            let versions =
+                serde_json::json!({ "isopod": SHORT, "kubernetes": kubernetes, "wasmtime": wasmtime });
             writeln!(out, "{versions}")?;
         }
     }

@@ -18,3 +18,6 @@ pub mod runtime;
 pub mod server;
 pub mod status;
 pub mod volumes;
+
+/// The wasmtime release line that runs WebAssembly: an LTS, see `Cargo.toml`.
+pub const WASMTIME_VERSION: &str = "48";

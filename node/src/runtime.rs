@@ -15,7 +15,7 @@ mod engine;
 mod failure;
 mod guest;
 mod http;
-mod inspect;
+pub mod inspect;
 mod limits;
 mod lookup;
 mod memory;

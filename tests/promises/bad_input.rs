@@ -8,7 +8,8 @@ use super::kubectl::{HELLO, push_hello};
 
 /// Guests written to misbehave, built from `tests/guests`.
 fn guest(name: &str) -> String {
-    let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("guests").join(name).join(format!("{name}.wasm"));
+    let built =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("guests").join(name).join(format!("{name}.wasm"));
     built.display().to_string()
 }
 
@@ -27,7 +28,11 @@ fn manifests_that_are_wrong_say_where() {
         ("just a string", &["error"][..]),
         (
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicaz: 3, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x, imagee: y}]}}}",
-            &["strict decoding error", "unknown field \"spec.replicaz\"", "unknown field \"spec.template.spec.containers[0].imagee\""],
+            &[
+                "strict decoding error",
+                "unknown field \"spec.replicaz\"",
+                "unknown field \"spec.template.spec.containers[0].imagee\"",
+            ],
         ),
         (
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: three, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}",
@@ -37,8 +42,14 @@ fn manifests_that_are_wrong_say_where() {
             "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{image: x}]}",
             &["Pod \"a\" is invalid", "spec.containers[0].name: Required value"],
         ),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_Valid}", &["Invalid value: \"Not_Valid\"", "RFC 1123"]),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: absent}", &["namespaces \"absent\" not found"]),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_Valid}",
+            &["Invalid value: \"Not_Valid\"", "RFC 1123"],
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: absent}",
+            &["namespaces \"absent\" not found"],
+        ),
         (
             "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {selector: {matchLabels: {a: other}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x}]}}}",
             &["`selector` does not match template `labels`"],
@@ -58,7 +69,12 @@ fn a_name_that_is_taken_and_a_stale_version_are_conflicts() {
     let old = cluster.kubectl(&["get", "configmap", "a", "-o", "json"]).ok();
     cluster.kubectl(&["label", "configmap", "a", "x=y"]).ok();
     let stale = cluster.kubectl_with(&["replace", "-f", "-"], &old).err();
-    assert!(stale.contains("the object has been modified; please apply your changes to the latest version and try again"), "{stale}");
+    assert!(
+        stale.contains(
+            "the object has been modified; please apply your changes to the latest version and try again"
+        ),
+        "{stale}"
+    );
 }
 
 #[track_caller]
@@ -73,7 +89,8 @@ fn pod(cluster: &Cluster, name: &str, image: &str, extra: &str) {
 #[track_caller]
 fn await_reason(cluster: &Cluster, name: &str, reason: &str) -> String {
     eventually(&format!("pod {name} says {reason}"), || {
-        let state = cluster.kubectl(&["get", "pod", name, "-o", "jsonpath={.status.containerStatuses[0]}"]).stdout;
+        let state =
+            cluster.kubectl(&["get", "pod", name, "-o", "jsonpath={.status.containerStatuses[0]}"]).stdout;
         if state.contains(&format!("\"{reason}\"")) { Ok(state) } else { Err(state) }
     })
 }
@@ -82,7 +99,16 @@ fn await_reason(cluster: &Cluster, name: &str, reason: &str) -> String {
 fn await_event(cluster: &Cluster, name: &str, part: &str) {
     eventually(&format!("an event of {name} says {part:?}"), || {
         let field = format!("involvedObject.name={name}");
-        let events = cluster.kubectl(&["get", "events", "--field-selector", &field, "-o", "jsonpath={range .items[*]}{.reason}: {.message}\n{end}"]).ok();
+        let events = cluster
+            .kubectl(&[
+                "get",
+                "events",
+                "--field-selector",
+                &field,
+                "-o",
+                "jsonpath={range .items[*]}{.reason}: {.message}\n{end}",
+            ])
+            .ok();
         if events.contains(part) { Ok(()) } else { Err(events) }
     });
 }
@@ -100,8 +126,8 @@ fn an_image_that_does_not_exist_is_said_and_tried_again() {
 #[test]
 fn a_component_of_another_world_is_refused_with_the_imports_it_lacks() {
     let cluster = Cluster::start();
-    cluster.isopod(&["push", &guest("wrong-world"), "registry.local/wrong-world:v1"]).ok();
-    pod(&cluster, "other", "registry.local/wrong-world:v1", "");
+    cluster.isopod(&["push", &guest("stranger"), "registry.local/stranger:v1"]).ok();
+    pod(&cluster, "other", "registry.local/stranger:v1", "");
     await_event(&cluster, "other", "import");
     let why = cluster.isopod(&["why", "pod/other"]).ok();
     assert!(why.contains("import"), "{why}");
@@ -127,8 +153,8 @@ fn a_corrupt_file_is_refused_when_pushed_and_when_run() {
 #[test]
 fn a_trap_fails_its_request_alone_and_is_reported_with_its_backtrace() {
     let cluster = Cluster::start();
-    cluster.isopod(&["push", &guest("trap"), "registry.local/trap:v1"]).ok();
-    pod(&cluster, "trap", "registry.local/trap:v1", "    ports: [{containerPort: 80}]\n");
+    cluster.isopod(&["push", &guest("unruly"), "registry.local/unruly:v1"]).ok();
+    pod(&cluster, "trap", "registry.local/unruly:v1", "    ports: [{containerPort: 80}]\n");
     cluster.kubectl(&["expose", "pod", "trap", "--port=80"]).ok();
     cluster.kubectl(&["wait", "pod/trap", "--for=condition=Ready", "--timeout=60s"]).ok();
     let (status, _) = cluster.curl("trap", "default", "/trap");
@@ -136,15 +162,22 @@ fn a_trap_fails_its_request_alone_and_is_reported_with_its_backtrace() {
     let (status, body) = cluster.curl("trap", "default", "/");
     assert_eq!(status, 200, "{body}");
     await_event(&cluster, "trap", "wasm backtrace");
-    let restarts = cluster.kubectl(&["get", "pod", "trap", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"]).ok();
+    let restarts = cluster
+        .kubectl(&["get", "pod", "trap", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"])
+        .ok();
     assert_eq!(restarts, "0");
 }
 
 #[test]
 fn memory_beyond_the_limit_ends_a_command_as_oomkilled() {
     let cluster = Cluster::start();
-    cluster.isopod(&["push", &guest("memory-hog"), "registry.local/memory-hog:v1"]).ok();
-    pod(&cluster, "hog", "registry.local/memory-hog:v1", "    resources: {limits: {memory: 16Mi}}\n  restartPolicy: Never\n");
+    cluster.isopod(&["push", &guest("tool"), "registry.local/tool:v1"]).ok();
+    pod(
+        &cluster,
+        "hog",
+        "registry.local/tool:v1",
+        "    args: [hog]\n    resources: {limits: {memory: 16Mi}}\n  restartPolicy: Never\n",
+    );
     let state = await_reason(&cluster, "hog", "OOMKilled");
     assert!(state.contains("137"), "{state}");
 }
@@ -153,8 +186,13 @@ fn memory_beyond_the_limit_ends_a_command_as_oomkilled() {
 fn an_endless_loop_does_not_stop_its_neighbours() {
     let cluster = Cluster::start();
     push_hello(&cluster, "v1");
-    cluster.isopod(&["push", &guest("spin"), "registry.local/spin:v1"]).ok();
-    pod(&cluster, "spin", "registry.local/spin:v1", "  restartPolicy: Never\n  terminationGracePeriodSeconds: 1\n");
+    cluster.isopod(&["push", &guest("tool"), "registry.local/tool:v1"]).ok();
+    pod(
+        &cluster,
+        "spin",
+        "registry.local/tool:v1",
+        "    args: [spin]\n  restartPolicy: Never\n  terminationGracePeriodSeconds: 1\n",
+    );
     cluster.kubectl(&["wait", "pod/spin", "--for=jsonpath={.status.phase}=Running", "--timeout=60s"]).ok();
     cluster.kubectl(&["apply", "-f", &format!("{HELLO}/hello.yaml")]).ok();
     cluster.kubectl(&["rollout", "status", "-n", "hello", "deployment/hello", "--timeout=60s"]).ok();
@@ -167,12 +205,12 @@ fn an_endless_loop_does_not_stop_its_neighbours() {
 #[test]
 fn an_exit_code_is_reported_and_a_crash_loop_backs_off() {
     let cluster = Cluster::start();
-    cluster.isopod(&["push", &guest("exit-code"), "registry.local/exit-code:v1"]).ok();
-    pod(&cluster, "fails", "registry.local/exit-code:v1", "    args: [\"3\"]\n");
+    cluster.isopod(&["push", &guest("tool"), "registry.local/tool:v1"]).ok();
+    pod(&cluster, "fails", "registry.local/tool:v1", "    args: [exit, \"3\"]\n");
     let state = await_reason(&cluster, "fails", "CrashLoopBackOff");
     assert!(state.contains("\"exitCode\":3"), "{state}");
     assert!(state.contains("back-off 10s restarting failed container=c pod=fails_default"), "{state}");
-    pod(&cluster, "succeeds", "registry.local/exit-code:v1", "    args: [\"0\"]\n  restartPolicy: Never\n");
+    pod(&cluster, "succeeds", "registry.local/tool:v1", "    args: [exit, \"0\"]\n  restartPolicy: Never\n");
     await_reason(&cluster, "succeeds", "Completed");
     let phase = cluster.kubectl(&["get", "pod", "succeeds", "-o", "jsonpath={.status.phase}"]).ok();
     assert_eq!(phase, "Succeeded");
@@ -206,7 +244,15 @@ fn bodies_too_large_or_too_deep_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("deep.json");
     std::fs::write(&file, deep).expect("written");
-    let error = cluster.kubectl(&["create", "--raw", "/api/v1/namespaces/default/configmaps", "-f", &file.display().to_string()]).err();
+    let error = cluster
+        .kubectl(&[
+            "create",
+            "--raw",
+            "/api/v1/namespaces/default/configmaps",
+            "-f",
+            &file.display().to_string(),
+        ])
+        .err();
     assert!(error.contains("depth") || error.contains("deep"), "{error}");
     cluster.kubectl(&["get", "namespaces"]).ok();
 }

@@ -1,5 +1,9 @@
 //! Every promise of the README and of the command line, kept by real processes and real clients: one file each.
 
+mod bad_input;
+mod cli;
 mod demo;
 mod kubectl;
+mod recovery;
+mod security;
 mod tidy;

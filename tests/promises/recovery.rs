@@ -21,7 +21,11 @@ fn objects_survive_sigkill() {
     for index in 0..20 {
         cluster.kubectl(&["create", "configmap", &format!("c{index}")]).ok();
     }
-    let uid = |cluster: &Cluster| cluster.kubectl(&["get", "configmap", "c7", "-o", "jsonpath={.metadata.uid}{.metadata.resourceVersion}"]).ok();
+    let uid = |cluster: &Cluster| {
+        cluster
+            .kubectl(&["get", "configmap", "c7", "-o", "jsonpath={.metadata.uid}{.metadata.resourceVersion}"])
+            .ok()
+    };
     let before = uid(&cluster);
     cluster.kill_and_restart();
     assert_eq!(uid(&cluster), before);
@@ -57,7 +61,11 @@ fn largest(folder: &Path) -> PathBuf {
         for entry in std::fs::read_dir(folder).expect("a readable folder") {
             let entry = entry.expect("a readable entry");
             let metadata = entry.metadata().expect("a readable file");
-            if metadata.is_dir() { folders.push(entry.path()) } else { files.push((metadata.len(), entry.path())) }
+            if metadata.is_dir() {
+                folders.push(entry.path())
+            } else {
+                files.push((metadata.len(), entry.path()))
+            }
         }
     }
     files.into_iter().max().expect("a file").1

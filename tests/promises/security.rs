@@ -16,12 +16,23 @@ fn without_an_identity_only_health_and_version_answer() {
     for path in ["/healthz", "/livez", "/readyz", "/version"] {
         assert!(ask(path).ends_with("\n200"), "{path}: {}", ask(path));
     }
-    for path in ["/api", "/api/v1/pods", "/api/v1/secrets", "/apis/apps/v1/deployments", "/metrics", "/v2/", "/openapi/v3"] {
+    for path in [
+        "/api",
+        "/api/v1/pods",
+        "/api/v1/secrets",
+        "/apis/apps/v1/deployments",
+        "/metrics",
+        "/v2/",
+        "/openapi/v3",
+    ] {
         let answer = ask(path);
         assert!(answer.ends_with("\n403") || answer.ends_with("\n401"), "{path}: {answer}");
     }
     let denied = ask("/api/v1/namespaces/default/pods");
-    assert!(denied.contains("pods is forbidden: User \\\"system:anonymous\\\" cannot list resource \\\"pods\\\""), "{denied}");
+    assert!(
+        denied.contains("pods is forbidden: User \\\"system:anonymous\\\" cannot list resource \\\"pods\\\""),
+        "{denied}"
+    );
 }
 
 #[test]

@@ -23,7 +23,12 @@ fn root() -> PathBuf {
 fn tracked(suffix: &str) -> Vec<PathBuf> {
     let listed = Command::new("git").arg("ls-files").current_dir(root()).output().expect("git is there");
     let listed = String::from_utf8(listed.stdout).expect("paths are text");
-    listed.lines().filter(|path| path.ends_with(suffix)).map(|path| root().join(path)).filter(|p| p.exists()).collect()
+    listed
+        .lines()
+        .filter(|path| path.ends_with(suffix))
+        .map(|path| root().join(path))
+        .filter(|p| p.exists())
+        .collect()
 }
 
 fn read(path: &Path) -> String {
@@ -37,7 +42,10 @@ fn complain(what: &str, found: &[String]) {
 #[test]
 fn every_source_file_says_what_it_is_for() {
     let silent = tracked(".rs").into_iter().filter(|path| !read(path).starts_with("//!"));
-    complain("files without a //! header", &silent.map(|path| path.display().to_string()).collect::<Vec<_>>());
+    complain(
+        "files without a //! header",
+        &silent.map(|path| path.display().to_string()).collect::<Vec<_>>(),
+    );
 }
 
 #[test]
@@ -54,8 +62,11 @@ fn crates_depend_only_along_the_arrows() {
     let mut wrong = Vec::new();
     for (krate, allowed) in ARROWS {
         let manifest = read(&root().join(krate).join("Cargo.toml"));
-        let used = manifest.lines().filter_map(|line| line.strip_prefix("isopod-")?.split([' ', '=', '.']).next());
-        wrong.extend(used.filter(|other| !allowed.contains(other)).map(|other| format!("{krate} uses {other}")));
+        let used =
+            manifest.lines().filter_map(|line| line.strip_prefix("isopod-")?.split([' ', '=', '.']).next());
+        wrong.extend(
+            used.filter(|other| !allowed.contains(other)).map(|other| format!("{krate} uses {other}")),
+        );
     }
     complain("arrows that ARCHITECTURE.md does not have", &wrong);
 }
@@ -66,14 +77,17 @@ fn nothing_is_left_for_later_without_an_issue() {
     let bare = tracked(".rs").into_iter().flat_map(|path| {
         let text = read(&path);
         let found = text.lines().enumerate().filter(|(_, line)| marks.iter().any(|mark| line.contains(mark)));
-        found.map(|(number, line)| format!("{}:{}: {}", path.display(), number + 1, line.trim())).collect::<Vec<_>>()
+        found
+            .map(|(number, line)| format!("{}:{}: {}", path.display(), number + 1, line.trim()))
+            .collect::<Vec<_>>()
     });
     complain("left-overs", &bare.collect::<Vec<_>>());
 }
 
 #[test]
 fn raft_wasmtime_and_http_types_stay_in_their_rooms() {
-    let rooms = [("raft::", "raft-store/"), ("wasmtime::", "node/src/runtime"), ("bollard::", "node/src/runtime")];
+    let rooms =
+        [("raft::", "raft-store/"), ("wasmtime::", "node/src/runtime"), ("bollard::", "node/src/runtime")];
     let mut wrong = Vec::new();
     for path in tracked(".rs") {
         let shown = path.strip_prefix(root()).expect("below the root").display().to_string();
@@ -81,8 +95,15 @@ fn raft_wasmtime_and_http_types_stay_in_their_rooms() {
             continue;
         }
         let text = read(&path);
-        let uses = |name: &str| text.lines().any(|l| l.contains(&format!("use {name}")) || l.contains(&format!(" {name}")));
-        wrong.extend(rooms.iter().filter(|(name, room)| uses(name) && !shown.starts_with(room)).map(|(name, _)| format!("{shown} uses {name}")));
+        let uses = |name: &str| {
+            text.lines().any(|l| l.contains(&format!("use {name}")) || l.contains(&format!(" {name}")))
+        };
+        wrong.extend(
+            rooms
+                .iter()
+                .filter(|(name, room)| uses(name) && !shown.starts_with(room))
+                .map(|(name, _)| format!("{shown} uses {name}")),
+        );
     }
     complain("types outside their room", &wrong);
 }

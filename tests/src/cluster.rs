@@ -39,9 +39,11 @@ impl Cluster {
     #[track_caller]
     pub fn with(options: Options) -> Cluster {
         let folder = options.data_dir.is_none().then(|| tempfile::tempdir().expect("a temporary folder"));
-        let data_dir = options.data_dir.unwrap_or_else(|| folder.as_ref().expect("made above").path().join("data"));
+        let data_dir =
+            options.data_dir.unwrap_or_else(|| folder.as_ref().expect("made above").path().join("data"));
         let ranges = address_ranges();
-        let mut child = command(&data_dir, &ranges).args(&options.args).spawn().expect("the isopod binary starts");
+        let mut child =
+            command(&data_dir, &ranges).args(&options.args).spawn().expect("the isopod binary starts");
         let banner = read_banner(&mut child, &data_dir);
         Cluster { child, folder, data_dir, banner, ranges }
     }
@@ -69,7 +71,10 @@ impl Cluster {
     /// A fact of the banner, such as `api`, `ingress` or `kubeconfig`.
     #[track_caller]
     pub fn fact(&self, name: &str) -> String {
-        self.banner[name].as_str().unwrap_or_else(|| panic!("the banner has no {name}: {}", self.banner)).to_owned()
+        self.banner[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("the banner has no {name}: {}", self.banner))
+            .to_owned()
     }
 
     /// The id of the process.
@@ -92,7 +97,9 @@ impl Cluster {
     /// A kubectl command to be spawned by the caller.
     pub fn kubectl_command(&self) -> Command {
         let mut command = Command::new(tool("kubectl"));
-        command.env("KUBECONFIG", self.fact("kubeconfig")).env("KUBECACHEDIR", self.data_dir.join("kubectl-cache"));
+        command
+            .env("KUBECONFIG", self.fact("kubeconfig"))
+            .env("KUBECACHEDIR", self.data_dir.join("kubectl-cache"));
         command
     }
 
@@ -108,7 +115,16 @@ impl Cluster {
         let url = format!("{}{path}", self.fact("ingress"));
         let host = format!("Host: {service}.{namespace}.localhost");
         let outcome = run(
-            Command::new("curl").args(["--silent", "--max-time", "30", "--write-out", "\n%{http_code}", "--header", &host, &url]),
+            Command::new("curl").args([
+                "--silent",
+                "--max-time",
+                "30",
+                "--write-out",
+                "\n%{http_code}",
+                "--header",
+                &host,
+                &url,
+            ]),
             "",
         );
         let (body, status) = outcome.stdout.rsplit_once('\n').unwrap_or(("", "0"));
@@ -141,7 +157,12 @@ fn address_ranges() -> [String; 4] {
     // Pairs 127.60/61 to 127.252/253: by process id, then by count within the process.
     let slot = (std::process::id() as u16).wrapping_mul(7).wrapping_add(count) % 97;
     let base = 60 + 2 * slot;
-    ["--pod-cidr".into(), format!("127.{base}.0.0/16"), "--service-cidr".into(), format!("127.{}.0.0/16", base + 1)]
+    [
+        "--pod-cidr".into(),
+        format!("127.{base}.0.0/16"),
+        "--service-cidr".into(),
+        format!("127.{}.0.0/16", base + 1),
+    ]
 }
 
 #[track_caller]

@@ -28,7 +28,11 @@ impl Outcome {
     /// Standard error of a command that must fail.
     #[track_caller]
     pub fn err(self) -> String {
-        assert!(!self.success, "`{}` should have failed but printed:\n{}{}", self.line, self.stdout, self.stderr);
+        assert!(
+            !self.success,
+            "`{}` should have failed but printed:\n{}{}",
+            self.line, self.stdout, self.stderr
+        );
         self.stderr
     }
 }
@@ -50,12 +54,18 @@ pub fn run(command: &mut Command, stdin: &str) -> Outcome {
     // A program that reads only part of its input is judged by what it prints.
     drop(writer.join());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Outcome { line, success: output.status.success(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    Outcome {
+        line,
+        success: output.status.success(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
 }
 
 /// A tool that `tests/run` installed, or the one on the path.
 pub fn tool(name: &str) -> PathBuf {
-    let installed = std::env::var_os("ISOPOD_TEST_TOOLS").map(|tools| PathBuf::from(tools).join("bin").join(name));
+    let installed =
+        std::env::var_os("ISOPOD_TEST_TOOLS").map(|tools| PathBuf::from(tools).join("bin").join(name));
     installed.filter(|path| path.exists()).unwrap_or_else(|| PathBuf::from(name))
 }
 

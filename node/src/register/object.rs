@@ -12,7 +12,6 @@ use crate::images::Image;
 
 /// As upstream, which lists so many of the largest.
 const IMAGES: usize = 50;
-const RUNTIME: &str = "wasmtime://48";
 
 /// What the node sets on an object that exists already.
 pub(super) fn labels(facts: &Facts) -> Value {
@@ -53,7 +52,7 @@ pub(super) fn status(facts: &Facts, images: &[Arc<Image>]) -> Value {
         "nodeInfo": {
             "architecture": machine.architecture,
             "bootID": machine.boot_id,
-            "containerRuntimeVersion": RUNTIME,
+            "containerRuntimeVersion": format!("wasmtime://{}", crate::WASMTIME_VERSION),
             "kernelVersion": machine.kernel,
             "kubeProxyVersion": "",
             "kubeletVersion": concat!("v1.36.0+isopod-", env!("CARGO_PKG_VERSION")),

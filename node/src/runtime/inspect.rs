@@ -13,42 +13,57 @@ const DEPTH: usize = 32;
 
 /// The outline of a binary.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Outline {
-    pub(super) form: Form,
+pub struct Outline {
+    /// Component or core module.
+    pub form: Form,
     /// Imports of the outermost level. Of a core module: `module.name`.
-    pub(super) imports: Vec<Import>,
+    pub imports: Vec<Import>,
     /// Names of the exports of the outermost level.
-    pub(super) exports: Vec<String>,
+    pub exports: Vec<String>,
 }
 
 /// The two binary forms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Form {
+pub enum Form {
+    /// A component.
     #[default]
     Component,
+    /// A core module.
     CoreModule,
 }
 
 /// One import. Components import by one name, core modules by two.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Import {
-    pub(super) module: String,
-    pub(super) name: Option<String>,
+pub struct Import {
+    /// The name, or of a core module's import the module.
+    pub module: String,
+    /// The second name of a core module's import.
+    pub name: Option<String>,
 }
 
 /// Why a binary has no outline.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(super) enum InspectError {
+pub enum InspectError {
+    /// It does not begin as one.
     #[error("not a WebAssembly binary")]
     NotWasm,
+    /// It begins as one, and breaks off or goes wrong.
     #[error("corrupt WebAssembly binary: {0}")]
     Corrupt(String),
+    /// Compiling it could take too much.
     #[error("{what} {found}; the limit is {limit}")]
-    Limit { what: &'static str, found: usize, limit: usize },
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is.
+        found: usize,
+        /// How much there may be.
+        limit: usize,
+    },
 }
 
 /// Reads the outline. Linear in the size of the binary; nothing is validated that is not needed here.
-pub(super) fn inspect(bytes: &[u8]) -> Result<Outline, InspectError> {
+pub fn inspect(bytes: &[u8]) -> Result<Outline, InspectError> {
     let form = if Parser::is_component(bytes) {
         Form::Component
     } else if Parser::is_core_wasm(bytes) {
