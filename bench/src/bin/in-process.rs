@@ -1,0 +1,118 @@
+//! What a request costs in this process, without sockets: a node's container beside a plain wasmtime host, in turns.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty};
+use isopod_bench::plain_host::PlainHost;
+use isopod_node::local::{Body, Caller, Outbound, OutboundError, PodIdentity, empty_body};
+use isopod_node::logs::{Logs, PodRef};
+use isopod_node::runtime::{Config, Container, ContainerSpec, Runtime};
+use sha2::{Digest as _, Sha256};
+
+const ROUNDS: usize = 9;
+const REQUESTS: u32 = 5_000;
+/// As many as an ordinary pod has.
+const ENV: usize = 20;
+
+struct NoNetwork;
+
+impl Outbound for NoNetwork {
+    fn send(
+        &self,
+        _: &PodIdentity,
+        _: Request<Body>,
+    ) -> BoxFuture<'static, Result<Response<Body>, OutboundError>> {
+        Box::pin(std::future::ready(Err(OutboundError::BadRequest("no network here"))))
+    }
+
+    fn resolve(&self, _: &PodIdentity, _: &str) -> Option<Vec<IpAddr>> {
+        None
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let path = std::env::args().nth(1).unwrap_or_else(|| "samples/hello/hello.wasm".into());
+    let wasm = std::fs::read(&path).with_context(|| format!("cannot read {path}"))?;
+    let env: Vec<_> = (0..ENV).map(|i| (format!("VARIABLE_{i}"), format!("value {i}"))).collect();
+    let plain = PlainHost::new(&wasm, env.clone())?;
+    let folder = std::env::temp_dir().join(format!("isopod-bench-{}", std::process::id()));
+    let container = container(&folder, wasm, env).await?;
+
+    let (mut plain_times, mut node_times) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        plain_times.push(plain_round(&plain).await?);
+        node_times.push(node_round(&container).await?);
+    }
+    std::fs::remove_dir_all(&folder)?;
+    let (plain, node) = (median(plain_times), median(node_times));
+    let mut out = std::io::stdout().lock();
+    use std::io::Write as _;
+    writeln!(out, "plain host  {:6.2} us a request", micros(plain))?;
+    writeln!(out, "node        {:6.2} us a request", micros(node))?;
+    writeln!(
+        out,
+        "ratio       {:6.2} of the plain host's throughput",
+        plain.as_secs_f64() / node.as_secs_f64()
+    )?;
+    Ok(())
+}
+
+async fn container(
+    folder: &std::path::Path,
+    wasm: Vec<u8>,
+    env: Vec<(String, String)>,
+) -> anyhow::Result<Container> {
+    let runtime = Runtime::new(Config::new(folder.join("code")))?;
+    let digest: String = Sha256::digest(&wasm).iter().map(|byte| format!("{byte:02x}")).collect();
+    let artifact = runtime.prepare(&format!("sha256:{digest}"), wasm.into()).await?;
+    let addr = IpAddr::from([127, 42, 0, 1]);
+    let pod = PodIdentity { namespace: "bench".into(), name: "pod".into(), uid: "1".into(), addr };
+    let pod_ref = PodRef { namespace: "bench".into(), name: "pod".into(), uid: "1".into() };
+    let spec = ContainerSpec {
+        pod,
+        name: "bench".into(),
+        artifact,
+        args: vec![],
+        env,
+        mounts: vec![],
+        memory_limit_bytes: Some(64 << 20),
+        logs: Logs::new(folder.join("logs")).open(&pod_ref, "bench", 0),
+    };
+    Ok(runtime.start(spec, Arc::new(NoNetwork))?)
+}
+
+async fn plain_round(host: &Arc<PlainHost>) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    for _ in 0..REQUESTS {
+        let request = Request::get("/bench").header("host", "bench").body(Empty::new())?;
+        host.handle(request).await?.into_body().collect().await?;
+    }
+    Ok(start.elapsed() / REQUESTS)
+}
+
+async fn node_round(container: &Container) -> anyhow::Result<Duration> {
+    let handler = container.handler().context("an HTTP component")?;
+    let caller = Caller { addr: IpAddr::from([127, 0, 0, 1]) };
+    let start = Instant::now();
+    for _ in 0..REQUESTS {
+        let request = Request::get("/bench").header("host", "bench").body(empty_body())?;
+        let response = handler.call(caller, request).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        response.into_body().collect().await.map_err(|error| anyhow::anyhow!(error))?;
+    }
+    Ok(start.elapsed() / REQUESTS)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
