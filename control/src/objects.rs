@@ -220,3 +220,6 @@ fn encode(object: &dyn Object) -> Result<Bytes, Status> {
 pub(crate) fn decode_stored(kind: &Kind, entry: &Entry) -> Result<Box<dyn Object>, Status> {
     kind.decode_stored(&entry.value, entry.modified.0).map_err(|error| corrupt(&error))
 }
+
+#[cfg(test)]
+mod tests;

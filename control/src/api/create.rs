@@ -6,11 +6,10 @@ use http::StatusCode;
 use isopod_spec::resource::Kind;
 use isopod_spec::status::Status;
 
-use super::Api;
-use super::body;
 use super::call::Call;
 use super::reply::Reply;
 use super::view::View;
+use super::{Api, body, restrict};
 use crate::objects::Written;
 
 /// Stores the object in the body.
@@ -22,6 +21,7 @@ pub(crate) async fn create(
 ) -> Result<Reply, Status> {
     let (commit, view) = (call.commit()?, view(kind, call)?);
     let decoded = body::object(call, kind).await?;
+    restrict::create(&call.identity, kind, decoded.object.as_ref())?;
     let written = api.objects.create_object(kind, namespace, decoded.object, commit).await?;
     Ok(written_reply(&view, &written)?.warn(decoded.warnings))
 }

@@ -17,8 +17,9 @@ use super::query::Query;
 use super::reply::Reply;
 use super::selection::Selection;
 use super::view::{ListHead, View};
-use super::{Addressed, Api, body};
-use crate::objects::{Commit, DeleteOptions, Deleted, Propagation};
+use super::{Addressed, Api, body, restrict};
+use crate::objects::{Commit, DeleteOptions, Deleted, Propagation, decode_stored};
+use crate::security::Identity;
 
 /// Deletions of one `deletecollection` that are under way at once: enough to fill the store's batches.
 const DELETES_AT_ONCE: usize = 64;
@@ -27,12 +28,24 @@ const DELETES_AT_ONCE: usize = 64;
 pub(crate) async fn delete(api: &Api, on: &Addressed<'_>, call: &mut Call) -> Result<Reply, Status> {
     let view = view(on.kind, call)?;
     let (options, commit) = delete_options(call).await?;
+    if call.identity.node().is_some() {
+        may_delete(api, on, &call.identity)?;
+    }
     let deleted = api.objects.delete_object(on.kind, on.namespace, on.name, &options, commit).await?;
     if deleted.gone && !on.kind.delete_returns_object {
         let uid = deleted.object.meta().uid.as_deref().unwrap_or_default();
         return Ok(Reply::json(StatusCode::OK, status::success(&**on.kind, on.name, uid)));
     }
     Ok(Reply::json(StatusCode::OK, view.single(&deleted.value, Some(deleted.revision))?))
+}
+
+/// A pod's node never changes once it has one, so looking before the deletion is enough.
+fn may_delete(api: &Api, on: &Addressed<'_>, identity: &Identity) -> Result<(), Status> {
+    let snapshot = api.objects.store().snapshot();
+    match snapshot.get(&on.kind.key(on.namespace, on.name)) {
+        Some(entry) => restrict::change(identity, on.kind, decode_stored(on.kind, entry)?.as_ref()),
+        None => Ok(()),
+    }
 }
 
 /// Deletes all selected objects of a namespace, or of all of them, and answers with the list of them.

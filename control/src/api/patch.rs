@@ -13,7 +13,7 @@ use super::body::{self, Decoded};
 use super::call::{Call, FieldValidation};
 use super::create::{view, written_reply};
 use super::reply::Reply;
-use super::{Addressed, Api};
+use super::{Addressed, Api, restrict};
 use crate::objects::{Change, Current};
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -44,6 +44,7 @@ pub(crate) async fn patch(
     let written = api
         .objects
         .update_object(&change, |current| {
+            restrict::change(&call.identity, on.kind, current.object)?;
             let Decoded { object, warnings: found } = patch.object(on.kind, current, validation)?;
             warnings = found;
             Ok(object)
@@ -84,7 +85,12 @@ impl Patch {
         let json = serde_json::to_vec(&patched).expect("a JSON tree can be written");
         let checked = body::check_fields(kind, &json, validation)?;
         let object = kind.decode(&checked.json)?;
-        let warnings = duplicates.into_iter().chain(checked.warnings).chain(object.warnings()).collect();
+        let warnings = duplicates
+            .into_iter()
+            .chain(checked.warnings)
+            .chain(object.warnings())
+            .chain(kind.inert.map(str::to_owned))
+            .collect();
         Ok(Decoded { object, warnings })
     }
 

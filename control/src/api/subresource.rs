@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::Binding;
 
 use super::call::Call;
 use super::reply::Reply;
-use super::{Addressed, Api, Verb, body, log, patch, read, scale, update};
+use super::verb::Verb;
+use super::{Addressed, Api, body, log, patch, read, scale, update};
 use crate::objects::Commit;
 
 /// Subresources of pods that have no answer yet, and what they are called.

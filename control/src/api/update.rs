@@ -7,8 +7,8 @@ use super::body;
 use super::call::Call;
 use super::create::{view, written_reply};
 use super::reply::Reply;
-use super::{Addressed, Api};
-use crate::objects::Change;
+use super::{Addressed, Api, restrict};
+use crate::objects::{Change, Current};
 
 /// Replaces what `target` names by what the body holds.
 pub(crate) async fn update(
@@ -22,7 +22,11 @@ pub(crate) async fn update(
     let object = decoded.object;
     let change = Change { kind: on.kind, namespace: on.namespace, name: on.name, target, commit };
     let creates = on.kind.create_on_update && target == Target::Main;
-    let written = match api.objects.update_object(&change, |_| Ok(object.clone())).await {
+    let make = |current: &Current<'_>| {
+        restrict::change(&call.identity, on.kind, current.object)?;
+        Ok(object.clone())
+    };
+    let written = match api.objects.update_object(&change, make).await {
         Err(status) if creates && status.reason == Reason::NotFound => {
             if object.name() != on.name {
                 return Err(Status::bad_request(format!(
@@ -31,6 +35,7 @@ pub(crate) async fn update(
                     on.name
                 )));
             }
+            restrict::create(&call.identity, on.kind, object.as_ref())?;
             api.objects.create_object(on.kind, on.namespace, object, commit).await?
         }
         outcome => outcome?,

@@ -5,7 +5,11 @@ use isopod_spec::status::Status;
 
 /// A write that did not commit, or of which nobody knows.
 pub(crate) fn propose_failed(error: &ProposeError) -> Status {
-    Status::unavailable(error.to_string())
+    match error {
+        ProposeError::TooLarge { max, .. } => Status::too_large(*max),
+        ProposeError::DuplicateKey { .. } => Status::internal(error),
+        _ => Status::unavailable(error.to_string()),
+    }
 }
 
 /// A read that could not be served.

@@ -165,3 +165,120 @@ async fn metrics_count_requests_by_what_they_were_about() {
     assert!(text.contains(r#"apiserver_resource_objects{group="",resource="namespaces"} 1"#), "{text}");
     assert!(text.contains("process_resident_memory_bytes"), "{text}");
 }
+
+/// Small steps of a generator that needs no crate: the same requests every time.
+fn next(seed: &mut u64) -> usize {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    usize::try_from(*seed >> 33).expect("31 bits")
+}
+
+#[tokio::test]
+async fn no_request_however_odd_is_the_servers_fault() {
+    let member = Member::start().await;
+    let seed = &mut 7;
+    let pick = |seed: &mut u64, of: &[&str]| of[next(seed) % of.len()].to_owned();
+    for round in 0..600 {
+        let path = match next(seed) % 3 {
+            0 => format!(
+                "/api/v1/{}",
+                pick(
+                    seed,
+                    &[
+                        "pods",
+                        "nodes/n",
+                        "namespaces/default/pods",
+                        "namespaces/default/pods/%00/status",
+                        "namespaces/default/pods/p/log",
+                        "namespaces/%2F/services/s",
+                        "namespaces/default/finalize"
+                    ]
+                )
+            ),
+            1 => format!(
+                "/apis/{}",
+                pick(
+                    seed,
+                    &[
+                        "apps/v1/namespaces/default/deployments/d/scale",
+                        "apps/v1/deployments",
+                        "events.k8s.io/v1/events",
+                        "x/y/z",
+                        "apps",
+                        "a/b/c/d/e/f/g/h"
+                    ]
+                )
+            ),
+            _ => pick(
+                seed,
+                &["/", "/openapi/v3", "/openapi/v3/%20", "/version/x", "/readyz/a/b", "/metrics", "/api/v1"],
+            ),
+        };
+        let query = pick(
+            seed,
+            &[
+                "",
+                "limit=1&continue=eyJ9",
+                "watch=1&timeoutSeconds=0&resourceVersion=1&resourceVersionMatch=Exact",
+                "labelSelector=%28%28",
+                "fieldSelector=%5C",
+                "resourceVersion=18446744073709551616",
+                "limit=-9223372036854775808",
+                "includeObject=All",
+                "dryRun=All&pretty=1",
+                "fieldValidation=No",
+                "timeout=1ns",
+            ],
+        );
+        let body = pick(
+            seed,
+            &[
+                "",
+                "{}",
+                "null",
+                "[[[[",
+                "{\"metadata\":{\"name\":\"a\",\"name\":\"b\"}}",
+                "{\"spec\":{\"replicas\":1e400}}",
+                "\u{0}",
+                "k8s\0\u{8}\u{1}",
+                "a: &a [*a,*a]",
+                "[{\"op\":\"copy\",\"from\":\"\",\"path\":\"/a\"}]",
+                "{\"metadata\":{\"generateName\":\"\u{1F600}\"}}",
+            ],
+        );
+        let content_type = pick(
+            seed,
+            &[
+                "application/json",
+                "application/yaml",
+                "application/vnd.kubernetes.protobuf",
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/strategic-merge-patch+json",
+                "text/x",
+                ";;;",
+            ],
+        );
+        let accept = pick(
+            seed,
+            &["*/*", "application/json;as=Table;v=v1;g=meta.k8s.io", ";q=,,,", "application/json;q=nan", ""],
+        );
+        let method = [
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+            Method::HEAD,
+            Method::OPTIONS,
+        ][next(seed) % 7]
+            .clone();
+        let headers = [("content-type", content_type.as_str()), ("accept", accept.as_str())];
+        let target = format!("{path}?{query}");
+        if method == Method::GET && query.starts_with("watch") {
+            continue;
+        }
+        let answer = member.send(method.clone(), &target, &headers, body.as_bytes()).await;
+        let fault = [500, 502, 505].contains(&answer.code);
+        assert!(!fault, "round {round}: {method} {target} {headers:?} {body:?}: {}", answer.text());
+    }
+}

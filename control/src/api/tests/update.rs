@@ -57,3 +57,23 @@ async fn names_must_agree_and_missing_objects_stay_missing() {
     assert_eq!(dry.json()["data"], json!({"x": "y"}));
     assert_eq!(member.get(MAP).await.json()["data"], json!({"k": "a"}));
 }
+
+#[tokio::test]
+async fn some_kinds_are_created_by_an_update() {
+    let member = Member::start().await;
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    let lease = json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "me"}});
+    let made = member.put(path, &lease).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let blind = member.put(path, &lease).await;
+    assert_eq!(
+        blind.status(),
+        "422 Invalid: Lease.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+    );
+    let mut renewed = made.json();
+    renewed["spec"]["leaseDurationSeconds"] = json!(15);
+    assert_eq!(member.put(path, &renewed).await.code, 200);
+    let other = json!({"metadata": {"name": "other"}});
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/none";
+    assert_eq!(member.put(path, &other).await.code, 400);
+}

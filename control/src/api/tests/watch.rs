@@ -120,3 +120,23 @@ async fn a_future_version_times_out() {
     let answer = member.get(&format!("{MAPS}?watch=1&resourceVersion=100000")).await;
     assert_eq!(answer.code, 504);
 }
+
+#[tokio::test]
+async fn a_watcher_that_falls_behind_is_cut_off_and_may_come_again() {
+    let member = Member::start_with_history(8).await;
+    let made = member.config_map("a", json!({})).await;
+    let mut frames = member.watch(&format!("{MAPS}?watch=1&resourceVersion={}", revision(&made))).await;
+    member.config_map("first", json!({})).await;
+    assert_eq!(frames.event().await, "ADDED first");
+    let list = member.get(MAPS).await.json();
+    for index in 0..50 {
+        member.config_map(&format!("m{index}"), json!({})).await;
+    }
+    // What it was not given is not in between: either the next change comes, or the end.
+    while let Some(frame) = frames.next().await {
+        assert_eq!(frame["object"]["metadata"]["name"], "m0", "{frame}");
+    }
+    let error =
+        member.watch(&format!("{MAPS}?watch=1&resourceVersion={}", revision(&list))).await.next().await;
+    assert_eq!(error.expect("an event")["object"]["code"], 410);
+}

@@ -1,0 +1,138 @@
+//! From a route to the verb that answers it: may the caller do this, is there such a kind, does it know the verb?
+
+use std::sync::Arc;
+
+use http::Method;
+use isopod_spec::resource::{Kind, Target};
+use isopod_spec::status::{GroupResource, Status};
+
+use super::call::Call;
+use super::discovery::Groups;
+use super::reply::Reply;
+use super::route::{ResourcePath, Route};
+use super::verb::Verb;
+use super::{
+    Addressed, Api, create, delete, discovery, health, list, load, openapi, patch, read, subresource, update,
+    watch,
+};
+use crate::security::{Attributes, Decision, Identity, authorize};
+
+/// Answers a request.
+pub(crate) async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Result<Reply, Status> {
+    if let Route::Resource(path) = route {
+        let verb = Verb::of(path, call).ok_or_else(|| not_allowed(path, &call.method))?;
+        allow_resource(&call.identity, path, verb)?;
+        let allowed = load::time_allowed(&call.query);
+        return api.load.run(verb.share(), allowed, resource(api, path, verb, call)).await;
+    }
+    allow_path(call)?;
+    if !matches!(call.method, Method::GET | Method::HEAD) {
+        return Err(Status::method_not_allowed(GroupResource { group: "", resource: "" }, "this method"));
+    }
+    let kinds = api.objects.kinds();
+    match route {
+        Route::Root => Ok(discovery::root(kinds)),
+        Route::Version => Ok(discovery::version(&api.build)),
+        Route::Health(probe, check) => Ok(health::answer(api, *probe, check.as_deref(), call)),
+        Route::Metrics => Ok(api.metrics.answer()),
+        Route::CoreVersions => discovery::groups(kinds, Groups::Core { address: &api.address }, call),
+        Route::Groups => discovery::groups(kinds, Groups::Named, call),
+        Route::Group(group) => discovery::group(kinds, group),
+        Route::GroupVersion(group, version) => discovery::resources(kinds, group, version),
+        Route::OpenApiIndex => openapi::index(&api.openapi, call).await,
+        Route::OpenApiDocument(path) => openapi::document(&api.openapi, path, call).await,
+        Route::OpenApiV2 => Err(openapi::version_2(call)),
+        Route::Unknown | Route::Resource(_) => Err(Status::no_such_resource()),
+    }
+}
+
+fn not_allowed(path: &ResourcePath, method: &Method) -> Status {
+    Status::method_not_allowed(group_resource(path), &method.as_str().to_ascii_lowercase())
+}
+
+fn group_resource(path: &ResourcePath) -> GroupResource<'_> {
+    GroupResource { group: &path.group, resource: &path.resource }
+}
+
+fn allow_resource(identity: &Identity, path: &ResourcePath, verb: Verb) -> Result<(), Status> {
+    let name = path.name.as_deref().unwrap_or_default();
+    // A namespace is in itself, so that rights in a namespace may cover it.
+    let own = if path.resource == "namespaces" && path.group.is_empty() { name } else { "" };
+    let attributes = Attributes::Resource {
+        verb: verb.as_str(),
+        group: &path.group,
+        resource: &path.resource,
+        subresource: path.subresource.as_deref().unwrap_or_default(),
+        namespace: path.namespace.as_deref().unwrap_or(own),
+        name,
+    };
+    match authorize(identity, &attributes) {
+        Decision::Allow => Ok(()),
+        Decision::Deny(why) => Err(Status::forbidden(group_resource(path), name, &why)),
+    }
+}
+
+fn allow_path(call: &Call) -> Result<(), Status> {
+    let verb = call.method.as_str().to_ascii_lowercase();
+    match authorize(&call.identity, &Attributes::Path { verb: &verb, path: &call.path }) {
+        Decision::Allow => Ok(()),
+        Decision::Deny(why) => Err(Status::forbidden(GroupResource { group: "", resource: "" }, "", &why)),
+    }
+}
+
+/// Requests for objects, collections and subresources.
+async fn resource(api: &Api, path: &ResourcePath, verb: Verb, call: &mut Call) -> Result<Reply, Status> {
+    let kind = api.objects.kinds().by_plural(&path.group, &path.version, &path.resource);
+    let kind = kind.ok_or_else(Status::no_such_resource)?;
+    let namespace = path.namespace.as_deref();
+    let is_placed = kind.namespaced() == namespace.is_some();
+    if path.name.is_some() && !is_placed || namespace.is_some() && !kind.namespaced() {
+        return Err(Status::no_such_resource());
+    }
+    let place = namespace.unwrap_or_default();
+    let (Some(name), subresource) = (&path.name, &path.subresource) else {
+        return collection(api, kind, namespace, verb, call).await;
+    };
+    let on = Addressed { kind, namespace: place, name };
+    match subresource {
+        Some(subresource) if path.rest.is_empty() => {
+            subresource::answer(api, &on, subresource, verb, call).await
+        }
+        Some(_) => Err(Status::no_such_resource()),
+        None => object(api, &on, verb, call).await,
+    }
+}
+
+async fn collection(
+    api: &Api,
+    kind: &Arc<Kind>,
+    namespace: Option<&str>,
+    verb: Verb,
+    call: &mut Call,
+) -> Result<Reply, Status> {
+    if !kind.verbs.contains(&verb.as_str()) {
+        return Err(Status::method_not_allowed(&**kind, verb.as_str()));
+    }
+    match verb {
+        Verb::List => list::list(api, kind, namespace, call).await,
+        Verb::Watch => watch::watch(api, kind, namespace, call).await,
+        Verb::DeleteCollection => delete::delete_collection(api, kind, namespace, call).await,
+        Verb::Create if kind.namespaced() == namespace.is_some() => {
+            create::create(api, kind, namespace.unwrap_or_default(), call).await
+        }
+        _ => Err(Status::method_not_allowed(&**kind, verb.as_str())),
+    }
+}
+
+async fn object(api: &Api, on: &Addressed<'_>, verb: Verb, call: &mut Call) -> Result<Reply, Status> {
+    if !on.kind.verbs.contains(&verb.as_str()) {
+        return Err(Status::method_not_allowed(&**on.kind, verb.as_str()));
+    }
+    match verb {
+        Verb::Get => read::get(api, on, call).await,
+        Verb::Update => update::update(api, on, Target::Main, call).await,
+        Verb::Patch => patch::patch(api, on, Target::Main, call).await,
+        Verb::Delete => delete::delete(api, on, call).await,
+        _ => Err(Status::method_not_allowed(&**on.kind, verb.as_str())),
+    }
+}
