@@ -5,11 +5,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Uri;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::Agent;
@@ -32,6 +34,10 @@ use crate::volumes::Volumes;
 
 /// Pods of one node at most. An idle one costs little; this bounds what the API has to hold for a node.
 const PODS: u32 = 10_000;
+
+/// How long the API may take to be ready when the node starts.
+const API_PATIENCE: Duration = Duration::from_secs(60);
+const API_RETRY: Duration = Duration::from_millis(100);
 
 /// What a node needs to be told.
 #[derive(Clone, Debug)]
@@ -161,8 +167,7 @@ impl Node {
             events.clone(),
             host(&facts),
         );
-        let registered = Registration::register(facts, client.clone(), images, events).await;
-        let registration = registered.map_err(|error| Error::Register(Box::new(error)))?;
+        let registration = register(facts, &client, &images, &events).await?;
         Ok(Self {
             ingress: proxy.handle().ingress_addr(),
             agent: Agent::new(config.name.clone(), client.clone(), Arc::new(starter), addresses),
@@ -283,6 +288,34 @@ async fn open_images(config: &Config, client: kube::Client) -> Result<Images, Er
     opened.map_err(io::Error::other).flatten().map_err(|source| Error::Data { path, source })
 }
 
+/// Registers, and waits for an API that is not ready yet: nodes and members may start in any order.
+async fn register(
+    facts: Facts,
+    client: &kube::Client,
+    images: &Images,
+    events: &Events,
+) -> Result<Registration, Error> {
+    let give_up = Instant::now() + API_PATIENCE;
+    loop {
+        match Registration::register(facts.clone(), client.clone(), images.clone(), events.clone()).await {
+            Ok(registration) => return Ok(registration),
+            Err(error) if may_pass(&error) && Instant::now() < give_up => {
+                tracing::debug!(%error, "the API does not take the node yet");
+                tokio::time::sleep(API_RETRY).await;
+            }
+            Err(error) => return Err(Error::Register(Box::new(error))),
+        }
+    }
+}
+
+/// Whether another try may go better: not when the API understood and refused.
+fn may_pass(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+        _ => true,
+    }
+}
+
 fn server_config(config: &Config) -> server::Config {
     server::Config {
         // The port is told to the API with the node's status, so that several nodes fit on one machine.
@@ -312,4 +345,40 @@ fn host(facts: &Facts) -> Host {
         ("ephemeral-storage".to_owned(), number(machine.storage_bytes)),
     ];
     Host { node_name: facts.name.clone(), address: facts.address, allocatable: allocatable.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn parts_end_in_the_order_they_are_told_to() {
+        let (first, second) = (CancellationToken::new(), CancellationToken::new());
+        let mut parts = Parts::default();
+        parts.spawn("one", first.clone().cancelled_owned());
+        parts.spawn("two", second.clone().cancelled_owned());
+        first.cancel();
+        parts.all_of(&["one"]).await;
+        assert_eq!(parts.running, ["two"]);
+        second.cancel();
+        assert_eq!(parts.first().await, "two");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_is_named() {
+        let mut parts = Parts::default();
+        parts.spawn("other", std::future::pending());
+        parts.spawn("broken", async { panic!("as asked") });
+        assert_eq!(parts.first().await, "broken");
+    }
+
+    #[test]
+    fn what_was_refused_is_not_tried_again() {
+        let api = |code| {
+            kube::Error::Api(Box::new(kube::core::Status { code, ..kube::core::Status::failure("", "") }))
+        };
+        for (code, want) in [(403, false), (422, false), (429, true), (503, true)] {
+            assert_eq!(may_pass(&api(code)), want, "{code}");
+        }
+    }
 }

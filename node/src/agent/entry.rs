@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::watch;
 
 use super::api::PodName;
+use super::backoff::Backoff;
 use super::pod::{Phase, PodState, Slot, spec};
 use super::supervise::Stop;
 
@@ -113,9 +114,18 @@ impl Entry {
             .collect();
         for slot in changed {
             let container = self.state.container_mut(slot);
-            if matches!(container.phase, Phase::Running(_)) {
-                let name = &container.name;
-                container.unhealthy = Some(format!("Container {name} definition changed, will be restarted"));
+            match &mut container.phase {
+                Phase::Running(_) => {
+                    let name = &container.name;
+                    container.unhealthy =
+                        Some(format!("Container {name} definition changed, will be restarted"));
+                }
+                // What kept the old image from starting says nothing of the new one.
+                Phase::Waiting { blocked } => {
+                    *blocked = None;
+                    container.pulls = Backoff::default();
+                }
+                _ => {}
             }
         }
     }

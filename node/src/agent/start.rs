@@ -114,6 +114,11 @@ impl Starter {
     }
 
     async fn try_start(&self, request: &Request) -> Result<Started, Refused> {
+        if let Some(class) = other_runtime(&request.pod) {
+            let message =
+                format!("runtimeClassName {class:?} is not offered by this node: it runs only \"wasm\"");
+            return Err(Refused { reason: WaitingReason::CreateContainerError, message });
+        }
         let image = self.image(request).await?;
         let artifact = self.artifact(&image).await?;
         let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
@@ -275,6 +280,11 @@ pub fn ports(declared: &Declared) -> Vec<u16> {
     numbers.sort_unstable();
     numbers.dedup();
     if numbers.is_empty() { vec![DEFAULT_PORT] } else { numbers }
+}
+
+/// The runtime that the pod insists on, if it is not ours.
+fn other_runtime(pod: &Pod) -> Option<&str> {
+    spec(pod).runtime_class_name.as_deref().filter(|class| !matches!(*class, "" | "wasm"))
 }
 
 fn memory_limit(declared: &Declared) -> Result<Option<u64>, String> {

@@ -15,6 +15,8 @@ pub fn patch(old: &PodStatus, new: &PodStatus, uid: &str) -> Option<Vec<u8>> {
         }
         let change = match field.as_str() {
             "conditions" => Value::Array(by_type(old.get(field), value)),
+            // Merged by address: without this the old one would stay.
+            "podIPs" | "hostIPs" if old.contains_key(field) => replacing(value),
             _ => value.clone(),
         };
         changes.insert(field.clone(), change);
@@ -33,6 +35,11 @@ fn object(status: &PodStatus) -> Map<String, Value> {
         Ok(Value::Object(object)) => object,
         _ => unreachable!("a status is always written as an object"),
     }
+}
+
+fn replacing(list: &Value) -> Value {
+    let marker = json!({"$patch": "replace"});
+    std::iter::once(&marker).chain(list.as_array().into_iter().flatten()).cloned().collect()
 }
 
 /// The conditions that changed, each with `null` for the fields it lost: conditions are merged by their type.

@@ -223,3 +223,11 @@ fn a_patch_holds_only_what_changed() {
         "conditions": [{"type": "B", "status": "True", "reason": null}]}});
     assert_eq!(patch, want);
 }
+
+#[test]
+fn an_address_that_changed_replaces_the_old_one() {
+    let with = |ip: &str| -> PodStatus { serde_json::from_value(json!({"podIPs": [{"ip": ip}]})).unwrap() };
+    let patch: Value =
+        serde_json::from_slice(&patch(&with("1.1.1.1"), &with("2.2.2.2"), "u").unwrap()).unwrap();
+    assert_eq!(patch["status"]["podIPs"], json!([{"$patch": "replace"}, {"ip": "2.2.2.2"}]));
+}
