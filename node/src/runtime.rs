@@ -10,6 +10,7 @@ mod artifact;
 mod cache;
 mod command;
 mod container;
+mod cpu;
 mod digest;
 mod engine;
 mod failure;
@@ -37,7 +38,8 @@ use tokio::sync::{Semaphore, watch};
 use self::artifact::{Artifacts, CompileLimits, Entry};
 use self::cache::CodeCache;
 use self::command::Command;
-use self::container::TrapLog;
+use self::container::{Kind, TrapLog};
+use self::cpu::Cpu;
 use self::engine::Host;
 use self::guest::Grants;
 use self::http::HttpContainer;
@@ -176,22 +178,23 @@ impl Runtime {
             outbound,
         });
         let state = watch::Sender::new(State::Running { started_at: Timestamp::now() });
+        let cpu = Arc::new(Cpu::new(spec.cpu_limit_millis));
         let log = TrapLog::new();
         let traps = log.subscribe();
-        Ok(match &spec.artifact.entry {
+        let kind = match &spec.artifact.entry {
             Entry::Http(component) => {
-                let container = HttpContainer::new(self.host.clone(), component.clone(), grants, log);
-                Container::http(container, state, traps, logs)
+                let (host, component) = (self.host.clone(), component.clone());
+                Kind::Http(HttpContainer::new(host, component, grants, cpu.clone(), log))
             }
             Entry::Command(component) => {
                 let Ok(instance) = self.host.instances.clone().try_acquire_owned() else {
                     return Err(StartError::AtCapacity { live_instances: self.live_instances });
                 };
-                let told = state.clone();
-                let command = Command::start(self.host.clone(), component.clone(), grants, told, instance);
-                Container::command(command, state, traps, logs)
+                let (host, component) = (self.host.clone(), component.clone());
+                Kind::Command(Command::start(host, component, grants, cpu.clone(), state.clone(), instance))
             }
-        })
+        };
+        Ok(Container::new(kind, cpu, state, traps, logs))
     }
 
     /// Instances that can live at once on this node.

@@ -82,6 +82,7 @@ async fn container(
         env,
         mounts: vec![],
         memory_limit_bytes: Some(64 << 20),
+        cpu_limit_millis: None,
         logs: Logs::new(folder.join("logs")).open(&pod_ref, "bench", 0),
     };
     Ok(runtime.start(spec, Arc::new(NoNetwork))?)

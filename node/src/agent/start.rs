@@ -206,6 +206,7 @@ impl Starter {
             env: variables.into_iter().collect(),
             mounts,
             memory_limit_bytes: memory_limit(&request.declared).map_err(not_configured)?,
+            cpu_limit_millis: cpu_limit(&request.declared).map_err(not_configured)?,
             logs: self.logs.open(&pod, &request.declared.name, request.restart),
         })
     }
@@ -288,10 +289,17 @@ fn other_runtime(pod: &Pod) -> Option<&str> {
 }
 
 fn memory_limit(declared: &Declared) -> Result<Option<u64>, String> {
+    Ok(limit(declared, "memory")?.and_then(|amount| u64::try_from(amount.value()).ok()))
+}
+
+fn cpu_limit(declared: &Declared) -> Result<Option<u32>, String> {
+    Ok(limit(declared, "cpu")?.and_then(|amount| u32::try_from(amount.milli_value()).ok()))
+}
+
+fn limit(declared: &Declared, resource: &str) -> Result<Option<Amount>, String> {
     let limits = declared.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-    let Some(memory) = limits.and_then(|limits| limits.get("memory")) else { return Ok(None) };
-    let amount = Amount::try_from(memory).map_err(|error| format!("invalid memory limit: {error}"))?;
-    Ok(u64::try_from(amount.value()).ok())
+    let Some(quantity) = limits.and_then(|limits| limits.get(resource)) else { return Ok(None) };
+    Amount::try_from(quantity).map(Some).map_err(|error| format!("invalid {resource} limit: {error}"))
 }
 
 fn refused_image(error: &ImageError) -> Refused {

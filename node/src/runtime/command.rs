@@ -9,6 +9,7 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
 
 use super::container::{Reason, State};
+use super::cpu::Cpu;
 use super::engine::Host;
 use super::failure::Failure;
 use super::guest::{Grants, Guest};
@@ -43,6 +44,7 @@ impl Command {
         host: Arc<Host>,
         component: CommandPre<Guest>,
         grants: Arc<Grants>,
+        cpu: Arc<Cpu>,
         state: watch::Sender<State>,
         instance: OwnedSemaphorePermit,
     ) -> Self {
@@ -50,7 +52,7 @@ impl Command {
         let cancelled = cancel.clone();
         host.handle.clone().spawn(async move {
             let report = Report { state, logs: grants.logs.clone() };
-            let ended = execute(&host, &component, grants, &cancelled).await;
+            let ended = execute(&host, &component, grants, &cpu, &cancelled).await;
             drop(instance);
             report.end(ended);
         });
@@ -93,6 +95,7 @@ async fn execute(
     host: &Host,
     component: &CommandPre<Guest>,
     grants: Arc<Grants>,
+    cpu: &Cpu,
     cancel: &CancellationToken,
 ) -> Ended {
     let mut store = match Guest::store(&host.engine, grants) {
@@ -107,7 +110,7 @@ async fn execute(
     };
     let result = tokio::select! {
         biased;
-        result = host.ticker.follow(work) => Some(result),
+        result = cpu.run(&host.ticker, work) => Some(result),
         () = cancel.cancelled() => None,
     };
     judge(result, &store.data().memory)

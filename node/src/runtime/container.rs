@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::artifact::Artifact;
 use super::command::Command;
+use super::cpu::Cpu;
 use super::failure::Failure;
 use super::guest::Mount;
 use super::http::{Handler, HttpContainer};
@@ -33,6 +34,8 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// Linear memory and tables of one instance at most.
     pub memory_limit_bytes: Option<u64>,
+    /// Processor time of all its instances together, in thousandths of a core.
+    pub cpu_limit_millis: Option<u32>,
     /// Where standard output and error go. Closed when the container has ended.
     pub logs: LogSink,
 }
@@ -123,33 +126,27 @@ impl TrapLog {
 pub struct Container {
     id: String,
     kind: Kind,
+    cpu: Arc<Cpu>,
     state: watch::Sender<State>,
     traps: watch::Receiver<Traps>,
     logs: LogSink,
 }
 
-enum Kind {
+/// What runs it.
+pub(super) enum Kind {
     Http(Arc<HttpContainer>),
     Command(Command),
 }
 
 impl Container {
-    pub(super) fn http(
-        container: Arc<HttpContainer>,
+    pub(super) fn new(
+        kind: Kind,
+        cpu: Arc<Cpu>,
         state: watch::Sender<State>,
         traps: watch::Receiver<Traps>,
         logs: LogSink,
     ) -> Self {
-        Self { id: new_id(), kind: Kind::Http(container), state, traps, logs }
-    }
-
-    pub(super) fn command(
-        command: Command,
-        state: watch::Sender<State>,
-        traps: watch::Receiver<Traps>,
-        logs: LogSink,
-    ) -> Self {
-        Self { id: new_id(), kind: Kind::Command(command), state, traps, logs }
+        Self { id: new_id(), kind, cpu, state, traps, logs }
     }
 
     /// `wasmtime://` and a random number: another one for every start.
@@ -173,6 +170,11 @@ impl Container {
     /// Failures of single requests. Those of a command end it, and are in its state.
     pub fn traps(&self) -> watch::Receiver<Traps> {
         self.traps.clone()
+    }
+
+    /// Processor time used so far, by all instances.
+    pub fn cpu_time(&self) -> Duration {
+        self.cpu.used()
     }
 
     /// Ends the container, and returns when it has ended.

@@ -17,6 +17,7 @@ use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -30,6 +31,7 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 
 use self::body::{GuestBody, whole};
 use super::container::TrapLog;
+use super::cpu::Cpu;
 use super::engine::Host;
 use super::failure::Failure;
 use super::guest::{Grants, Guest};
@@ -51,6 +53,7 @@ pub(super) struct HttpContainer {
     host: Arc<Host>,
     component: ProxyPre<Guest>,
     grants: Arc<Grants>,
+    cpu: Arc<Cpu>,
     traps: TrapLog,
     slots: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -72,12 +75,14 @@ impl HttpContainer {
         host: Arc<Host>,
         component: ProxyPre<Guest>,
         grants: Arc<Grants>,
+        cpu: Arc<Cpu>,
         traps: TrapLog,
     ) -> Arc<Self> {
         Arc::new(Self {
             host,
             component,
             grants,
+            cpu,
             traps,
             slots: Arc::new(Semaphore::new(CONCURRENT)),
             waiting: AtomicUsize::new(0),
@@ -153,7 +158,7 @@ impl HttpContainer {
             drop(admitted);
             result
         });
-        Ok(Running { container, future: Some(future) })
+        Ok(Running { container, future: Some(future), waiting: None })
     }
 
     async fn run(
@@ -271,6 +276,8 @@ struct Running {
     container: Arc<HttpContainer>,
     /// `None` once it has ended.
     future: Option<BoxFuture<'static, Result<(), Failure>>>,
+    /// For processor time, when the container has used up its share.
+    waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Running {
@@ -288,9 +295,10 @@ impl Future for Running {
     type Output = Result<(), Failure>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.container.host.ticker.guest_runs();
-        let Some(future) = &mut self.future else { return Poll::Pending };
-        let result = std::task::ready!(future.as_mut().poll(cx));
+        let Self { container, future, waiting } = &mut *self;
+        let Some(running) = future else { return Poll::Pending };
+        let turn = container.cpu.turn(&container.host.ticker, waiting, running.as_mut(), cx);
+        let result = std::task::ready!(turn);
         self.future = None;
         Poll::Ready(result)
     }

@@ -68,6 +68,7 @@ impl Node {
             env: vec![],
             mounts: vec![],
             memory_limit_bytes: None,
+            cpu_limit_millis: None,
             logs: self.logs.open(&pod_ref(), "c", 0),
         };
         change(&mut spec);

@@ -56,16 +56,6 @@ impl Ticker {
             self.handle.unpark();
         }
     }
-
-    /// Runs a future in which a guest runs.
-    pub(super) async fn follow<F: Future>(&self, guest: F) -> F::Output {
-        let mut guest = std::pin::pin!(guest);
-        std::future::poll_fn(|cx| {
-            self.guest_runs();
-            guest.as_mut().poll(cx)
-        })
-        .await
-    }
 }
 
 impl Shared {

@@ -132,6 +132,25 @@ async fn a_stopped_command_ends_whether_it_spins_or_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processor_time_is_held_to_the_limit() {
+    let node = Node::new();
+    let container = node
+        .start("tool", |spec| {
+            spec.args = vec!["spin".into()];
+            spec.cpu_limit_millis = Some(100);
+        })
+        .await;
+    let start = std::time::Instant::now();
+    // What the first period grants at once is 10 ms; the rest comes at a tenth of a core.
+    while container.cpu_time() < Duration::from_millis(60) {
+        assert!(start.elapsed() < DEADLINE, "it never gets its time");
+        tokio::task::yield_now().await;
+    }
+    assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
+    container.stop(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_core_module_runs_as_a_command() {
     let node = Node::new();
     let container = node.start("batch-core", |spec| spec.args = vec!["2".into(), "7".into()]).await;
@@ -151,6 +170,7 @@ async fn a_command_needs_a_free_instance() {
         env: vec![],
         mounts: vec![],
         memory_limit_bytes: None,
+        cpu_limit_millis: None,
         logs: node.logs.open(&pod_ref(), "d", 0),
     };
     let refused = node.runtime.start(spec, node.network.clone()).unwrap_err();

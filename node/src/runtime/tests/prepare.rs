@@ -81,6 +81,7 @@ async fn a_runtime_started_again_finds_the_compiled_code() {
         env: vec![],
         mounts: vec![],
         memory_limit_bytes: None,
+        cpu_limit_millis: None,
         logs: node.logs.open(&pod_ref(), "c", 0),
     };
     let container = again.start(spec, node.network.clone()).unwrap();
