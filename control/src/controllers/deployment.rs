@@ -97,7 +97,8 @@ fn claim_actions(claim: Claim<ReplicaSet>) -> Vec<Action> {
 fn advance(rollout: &mut Rollout, unfinished_pods: &HashMap<String, usize>) -> Pass {
     let paused = status::is_paused(rollout.deployment);
     rollout.refresh_new();
-    if paused || rollout.was_scaled() {
+    // `Recreate` sizes its one ReplicaSet in any case.
+    if paused || (rollout.limits.rolling && rollout.was_scaled()) {
         rollout.scale();
         if paused {
             rollout.expire_history();

@@ -328,6 +328,19 @@ fn recreate_waits_until_no_old_pod_runs() {
 }
 
 #[test]
+fn a_change_to_recreate_in_mid_rollout_with_another_size_comes_to_its_end() {
+    let mut world = world(4);
+    world.settle();
+    world.set_image("v2");
+    world.apply(world.plan());
+    world.run_pods(|_, wanted| wanted);
+    world.spec().strategy = Some(DeploymentStrategy { type_: Some("Recreate".into()), rolling_update: None });
+    world.spec().replicas = Some(2);
+    world.settle();
+    assert_eq!(world.replica_sets.iter().map(|set| wanted(set)).collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
 fn going_back_to_an_earlier_template_gives_its_replica_set_the_next_number() {
     let mut world = world(2);
     world.settle();
