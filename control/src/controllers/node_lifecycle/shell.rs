@@ -1,6 +1,6 @@
 //! The node lifecycle controller: when nodes were last heard of, and how plans are carried out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use isopod_spec::status::Status;
@@ -17,12 +17,17 @@ use crate::events::{Level, Occurrence, reference};
 /// The namespace of the Leases that nodes renew.
 const LEASES: &str = "kube-node-lease";
 
+/// Reason of the events about a silent node.
+const NOT_READY: &str = "NodeNotReady";
+
 /// Watches over nodes.
 #[derive(Debug)]
 pub(crate) struct NodeLifecycle {
     config: Config,
     /// When this member saw the last sign of life of each node.
     heard: HashMap<ObjectKey, Instant>,
+    /// Nodes that this controller has not told of yet.
+    new: HashSet<ObjectKey>,
 }
 
 /// A plan, and the node it was made for.
@@ -30,11 +35,12 @@ pub(crate) struct NodeLifecycle {
 pub(crate) struct Job {
     node: Arc<Node>,
     plan: Plan,
+    is_new: bool,
 }
 
 impl NodeLifecycle {
     pub(crate) fn new(config: Config) -> Self {
-        NodeLifecycle { config, heard: HashMap::new() }
+        NodeLifecycle { config, heard: HashMap::new(), new: HashSet::new() }
     }
 
     fn hear_node(&mut self, delta: &Delta<Node>) {
@@ -54,6 +60,11 @@ impl Controller for NodeLifecycle {
         match change {
             Change::Node(delta) => {
                 self.hear_node(delta);
+                match (&delta.old, &delta.new) {
+                    (None, Some(_)) => drop(self.new.insert(delta.key.clone())),
+                    (_, None) => drop(self.new.remove(&delta.key)),
+                    _ => {}
+                }
                 wake(delta.key.clone());
             }
             Change::Lease(delta) if delta.key.namespace() == LEASES && delta.new.is_some() => {
@@ -75,12 +86,18 @@ impl Controller for NodeLifecycle {
         let pods: Vec<Arc<Pod>> = view.pods.in_place(key.name()).cloned().collect();
         let plan = plan(node, silence, &pods, &self.config, now);
         let again_after = plan.again_after;
-        let plan = (!plan.is_met()).then(|| Job { node: node.clone(), plan });
+        let is_new = self.new.remove(key);
+        let plan = (is_new || !plan.is_met()).then(|| Job { node: node.clone(), plan, is_new });
         Planned { plan, again_after }
     }
 
-    async fn apply(shell: Shell, Job { node, plan }: Job) -> Result<(), Status> {
+    async fn apply(shell: Shell, Job { node, plan, is_new }: Job) -> Result<(), Status> {
         let mut node = (*node).clone();
+        if is_new {
+            let name = facts::name(&node.metadata);
+            let message = format!("Node {name} event: Registered Node {name} in Controller");
+            tell(&shell, reference(&node), Level::Normal, "RegisteredNode", message);
+        }
         if let Some(taints) = plan.taints {
             node.spec.get_or_insert_default().taints = Some(taints).filter(|taints| !taints.is_empty());
             let status = node.status.take();
@@ -116,7 +133,8 @@ async fn give_up(shell: &Shell, node: &mut Node, status: NodeStatus) -> Result<(
     *node = shell.objects.update_status(node).await?;
     let name = facts::name(&node.metadata);
     tracing::warn!(node = name, "a node has fallen silent");
-    tell(shell, reference(node), format!("Node {name} status is now: NodeNotReady"));
+    let message = format!("Node {name} status is now: NodeNotReady");
+    tell(shell, reference(node), Level::Warning, NOT_READY, message);
     Ok(())
 }
 
@@ -128,17 +146,11 @@ async fn make_unready(shell: &Shell, pod: &Arc<Pod>) -> Result<(), Status> {
         ready.last_transition_time = Some(facts::stamp(Timestamp::now()));
     }
     shell.objects.update_status(&pod).await?;
-    tell(shell, reference(&pod), "Node is not ready".to_owned());
+    tell(shell, reference(&pod), Level::Warning, NOT_READY, "Node is not ready".to_owned());
     Ok(())
 }
 
-fn tell(shell: &Shell, about: ObjectReference, message: String) {
+fn tell(shell: &Shell, about: ObjectReference, level: Level, reason: &'static str, message: String) {
     let component = NodeLifecycle::NAME;
-    shell.recorder.record(Occurrence {
-        component,
-        about,
-        level: Level::Warning,
-        reason: "NodeNotReady",
-        message,
-    });
+    shell.recorder.record(Occurrence { component, about, level, reason, message });
 }
