@@ -25,6 +25,8 @@ use crate::objects::Objects;
 
 /// Plans that one controller applies at the same time.
 const IN_FLIGHT_MAX: usize = 64;
+/// Plans made in one go: other tasks of the thread, and newer changes, come in between.
+const PLANS_PER_TURN: usize = 128;
 
 /// What a controller applies its plans with.
 #[derive(Clone)]
@@ -94,7 +96,7 @@ pub(crate) async fn run<C: Controller>(
         while let Ok(batch) = batches.try_recv() {
             runner.observe(&batch);
         }
-        runner.start_due();
+        let has_more = runner.start_due();
         let due = runner.next_due();
         // Every branch is cancel-safe: channels, the set and the timer keep what they hold.
         tokio::select! {
@@ -105,6 +107,7 @@ pub(crate) async fn run<C: Controller>(
             },
             Some(ended) = runner.running.join_next_with_id() => runner.finish(ended),
             () = sleep_until(due) => {}
+            () = tokio::task::yield_now(), if has_more => {}
         }
     }
 }
@@ -133,10 +136,13 @@ impl<C: Controller> Runner<C> {
         self.controller.observe(batch, &mut |key| self.queue.add(key));
     }
 
-    /// Plans what is due, as far as there is room to apply it.
-    fn start_due(&mut self) {
-        while self.running.len() < IN_FLIGHT_MAX {
-            let Some(key) = self.queue.take(Instant::now()) else { return };
+    /// Plans what is due, as far as there is room to apply it; true when more may be due.
+    fn start_due(&mut self) -> bool {
+        for _ in 0..PLANS_PER_TURN {
+            if self.running.len() >= IN_FLIGHT_MAX {
+                return false;
+            }
+            let Some(key) = self.queue.take(Instant::now()) else { return false };
             let Planned { plan, again_after } = self.controller.plan(&key, &self.view, Timestamp::now());
             match plan {
                 Some(plan) => {
@@ -149,6 +155,7 @@ impl<C: Controller> Runner<C> {
                 self.queue.add_at(key, Instant::now() + wait);
             }
         }
+        true
     }
 
     /// When the runner has something to do by itself: never while it is full.
