@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::runner::{Controller, Shell};
 use crate::cache::feed::Feed;
-use crate::leader::{Config, named};
+use crate::leader::Config;
 
 pub use self::node_lifecycle::Config as NodeConfig;
 
@@ -62,6 +62,9 @@ impl Starter<'_> {
     fn start<C: Controller>(&mut self, controller: C) {
         let batches = self.feed.subscribe();
         let (shell, shutdown) = (self.shell.clone(), self.shutdown.clone());
-        self.tasks.spawn(async { named(C::NAME, runner::run(controller, shell, batches, shutdown).await) });
+        self.tasks.spawn(async {
+            runner::run(controller, shell, batches, shutdown).await;
+            C::NAME
+        });
     }
 }

@@ -87,14 +87,26 @@ async fn lead(objects: Objects, config: &Config, shutdown: &CancellationToken) -
     let scheduler = Scheduler::new(shell.clone());
     let batches = feed.subscribe();
     let token = stop.clone();
-    tasks.spawn(async { named("scheduler", scheduler.run(batches, token).await) });
+    tasks.spawn(async {
+        scheduler.run(batches, token).await;
+        "scheduler"
+    });
     controllers::spawn_all(&mut tasks, &shell, &mut feed, config, &stop);
     let token = stop.clone();
-    tasks.spawn(async { named("events", writer.run(token).await) });
+    tasks.spawn(async {
+        writer.run(token).await;
+        "events"
+    });
     let (token, for_expiry) = (stop.clone(), objects.clone());
-    tasks.spawn(async { named("event expiry", event_expiry::run(for_expiry, token).await) });
+    tasks.spawn(async {
+        event_expiry::run(for_expiry, token).await;
+        "event expiry"
+    });
     let (token, bootstrap) = (stop.clone(), config.bootstrap.clone());
-    tasks.spawn(async move { named("bootstrap", bootstrap::run(objects, bootstrap, token).await) });
+    tasks.spawn(async move {
+        bootstrap::run(objects, bootstrap, token).await;
+        "bootstrap"
+    });
     tasks.spawn(async {
         if let Err(error) = feed.run(stop).await {
             tracing::error!(error = &error as &dyn std::error::Error, "controllers see nothing any more");
@@ -111,7 +123,30 @@ async fn lead(objects: Objects, config: &Config, shutdown: &CancellationToken) -
     }
 }
 
-/// Gives a task's end a name.
-pub(crate) fn named(name: &'static str, (): ()) -> &'static str {
-    name
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn leadership(term: u64, is_leader: bool) -> Leadership {
+        Leadership { term, is_leader, ..Leadership::default() }
+    }
+
+    #[tokio::test]
+    async fn work_begins_with_leadership_and_ends_with_it_or_its_term() {
+        let (sender, mut receiver) = watch::channel(leadership(1, false));
+        assert_eq!(gained(&mut receiver).now_or_never(), None);
+        sender.send_replace(leadership(2, true));
+        assert_eq!(gained(&mut receiver).now_or_never(), Some(Some(2)));
+        assert_eq!(lost(&mut receiver, 2).now_or_never(), None);
+        // Lost and won again before anybody looked.
+        sender.send_replace(leadership(4, true));
+        assert_eq!(lost(&mut receiver, 2).now_or_never(), Some(()));
+        assert_eq!(lost(&mut receiver, 4).now_or_never(), None);
+        sender.send_replace(leadership(4, false));
+        assert_eq!(lost(&mut receiver, 4).now_or_never(), Some(()));
+        drop(sender);
+        assert_eq!(gained(&mut receiver).now_or_never(), Some(None));
+    }
 }

@@ -106,7 +106,7 @@ impl Source {
 }
 
 /// The view, and how events change it.
-struct Follower {
+pub(super) struct Follower {
     view: View,
     sources: Vec<Source>,
     /// Prefixes of all kinds of the registry, with their source when they are cached.
@@ -114,7 +114,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(sources: Vec<Source>) -> Follower {
+    pub(super) fn new(sources: Vec<Source>) -> Follower {
         let prefixes = registry::builtin().iter().map(|kind| {
             let source = sources.iter().find(|source| Arc::ptr_eq(source.kind, kind)).copied();
             (kind.prefix(None), kind.clone(), source)
@@ -123,7 +123,7 @@ impl Follower {
     }
 
     /// Brings the view to the snapshot; returns what differs.
-    fn resync(&mut self, snapshot: &Snapshot) -> Vec<Change> {
+    pub(super) fn resync(&mut self, snapshot: &Snapshot) -> Vec<Change> {
         let mut changes = Vec::new();
         for source in &self.sources {
             let prefix = source.kind.prefix(None);

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use isopod_raft_store::{Config, Store};
+use isopod_spec::resource::Target;
+use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use tokio_util::sync::CancellationToken;
 
-use super::{ObjectKey, Shelf};
+use super::feed::{Feed, Follower};
+use super::{Change, ObjectKey, Raw, Shelf};
+use crate::objects::{DeleteOptions, Objects, Policy};
 
 fn pod(namespace: &str, name: &str, node: Option<&str>, owner: Option<&str>) -> Pod {
     let owner = owner.map(|uid| OwnerReference {
@@ -76,4 +81,86 @@ fn keys_have_the_form_of_store_keys() {
     let cluster_wide = ObjectKey::new("", "node-1");
     assert_eq!((cluster_wide.namespace(), cluster_wide.name()), ("", "node-1"));
     assert_eq!(ObjectKey::from_store(&[0xff]), None);
+}
+
+fn namespace(name: &str) -> Namespace {
+    Namespace {
+        metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
+        ..Namespace::default()
+    }
+}
+
+fn describe(change: &Change) -> String {
+    let Change::Namespace(delta) = change else { panic!("only namespaces are written: {change:?}") };
+    let what = match (&delta.old, &delta.new) {
+        (None, _) => "created",
+        (_, None) => "deleted",
+        _ => "changed",
+    };
+    format!("{} {what}", delta.key)
+}
+
+#[tokio::test]
+async fn a_subscriber_sees_the_state_then_every_change_and_the_view_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = Store::open(Config::new(dir.path())).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let driver = tokio::spawn(driver.run(shutdown.clone()));
+    let policy = Policy { service_range: "127.43.0.0/16".parse().unwrap() };
+    let objects = Objects::new(store.clone(), policy);
+    objects.create(namespace("before")).await.unwrap();
+    let mut feed = Feed::new(store);
+    let mut batches = feed.subscribe();
+    let feed = tokio::spawn(feed.run(shutdown.clone()));
+    let first = batches.recv().await.unwrap();
+    assert!(matches!(first.raw, Raw::Whole(_)));
+    assert_eq!(first.changes.iter().map(describe).collect::<Vec<_>>(), ["before created"]);
+    objects.create(namespace("a")).await.unwrap();
+    objects.create(namespace("b")).await.unwrap();
+    let mut b = objects.get::<Namespace>("", "b").await.unwrap().unwrap();
+    b.metadata.annotations = Some([("x".to_owned(), "y".to_owned())].into());
+    let b = objects.update(&b).await.unwrap();
+    objects.delete::<Namespace>("", "a", &DeleteOptions::default()).await.unwrap();
+    let (mut told, mut view) = (Vec::new(), first.view.clone());
+    while told.len() < 4 {
+        let batch = batches.recv().await.unwrap();
+        told.extend(batch.changes.iter().map(describe));
+        view = batch.view.clone();
+    }
+    // The finalizer holds the deleted namespace, so that it only changes.
+    assert_eq!(told, ["a created", "b created", "b changed", "a changed"]);
+    assert_eq!(view.namespaces.get(&ObjectKey::new("", "b")).unwrap().metadata, b.metadata);
+    assert_eq!((first.view.namespaces.len(), view.namespaces.len()), (1, 3));
+    shutdown.cancel();
+    feed.await.unwrap().unwrap();
+    driver.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_resync_tells_exactly_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, driver) = Store::open(Config::new(dir.path())).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let driver = tokio::spawn(driver.run(shutdown.clone()));
+    let policy = Policy { service_range: "127.43.0.0/16".parse().unwrap() };
+    let objects = Objects::new(store.clone(), policy);
+    for name in ["kept", "changed"] {
+        objects.create(namespace(name)).await.unwrap();
+    }
+    objects.create(namespace("gone")).await.unwrap();
+    let mut follower = Follower::new(super::sources());
+    assert_eq!(follower.resync(&store.snapshot()).len(), 3);
+    let mut changed = objects.get::<Namespace>("", "changed").await.unwrap().unwrap();
+    changed.metadata.annotations = Some([("x".to_owned(), "y".to_owned())].into());
+    objects.update(&changed).await.unwrap();
+    objects.delete::<Namespace>("", "gone", &DeleteOptions::default()).await.unwrap();
+    let mut emptied = objects.get::<Namespace>("", "gone").await.unwrap().unwrap();
+    emptied.spec.as_mut().unwrap().finalizers = None;
+    objects.replace(&emptied, Target::Finalize).await.unwrap();
+    objects.create(namespace("new")).await.unwrap();
+    let told: Vec<String> = follower.resync(&store.snapshot()).iter().map(describe).collect();
+    assert_eq!(told, ["changed changed", "new created", "gone deleted"]);
+    assert_eq!(follower.resync(&store.snapshot()).len(), 0);
+    shutdown.cancel();
+    driver.await.unwrap().unwrap();
 }

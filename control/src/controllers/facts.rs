@@ -90,11 +90,6 @@ pub(crate) fn stamp(now: Timestamp) -> Time {
     Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
-/// How long after `since` it is; zero when `since` lies ahead.
-pub(crate) fn elapsed(since: &Time, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since.0)).unwrap_or_default()
-}
-
 /// How long until `after` has passed since `since`; `None` when it has.
 pub(crate) fn remaining(since: &Time, after: Duration, now: Timestamp) -> Option<Duration> {
     let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);

@@ -105,7 +105,7 @@ async fn a_rolling_update_replaces_all_pods_and_comes_to_rest() {
     let images: Vec<_> = cluster
         .list::<Pod>("default")
         .into_iter()
-        .filter(|pod| facts::is_active(pod))
+        .filter(facts::is_active)
         .map(|pod| pod.spec.unwrap().containers[0].image.clone().unwrap())
         .collect();
     assert_eq!(images, ["v2"; 10]);
@@ -325,7 +325,7 @@ async fn pods_of_a_silent_node_are_replaced_elsewhere() {
         .await;
     cluster
         .until("both pods are ready on the other node", async || {
-            let pods = cluster.list::<Pod>("default").into_iter().filter(|pod| facts::is_active(pod));
+            let pods = cluster.list::<Pod>("default").into_iter().filter(facts::is_active);
             let nodes: Option<Vec<String>> = pods
                 .map(|pod| facts::node_name(&pod).filter(|_| facts::is_ready(&pod)).map(str::to_owned))
                 .collect();

@@ -54,7 +54,6 @@ struct Metadata {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dependent<'a> {
     pub(crate) uid: &'a str,
-    pub(crate) object: &'a Object,
     reference: &'a Owner,
 }
 
@@ -178,7 +177,7 @@ impl Graph {
         self.dependents.get(uid).into_iter().flatten().filter_map(move |dependent| {
             let object = self.objects.get(dependent)?;
             let reference = object.owners.iter().find(|reference| reference.uid == owner)?;
-            Some(Dependent { uid: dependent, object, reference })
+            Some(Dependent { uid: dependent, reference })
         })
     }
 

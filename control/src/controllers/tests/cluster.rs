@@ -74,9 +74,11 @@ impl Cluster {
             cluster.add_node(&format!("node-{number}")).await;
         }
         let (kubelet, token) = (Kubelet::of(&cluster), cluster.shutdown.clone());
-        cluster.tasks.spawn(async move { drop(token.run_until_cancelled(kubelet.run_pods()).await) });
+        cluster.tasks.spawn(async move { token.run_until_cancelled(kubelet.run_pods()).await.unwrap_or(()) });
         let (kubelet, token) = (Kubelet::of(&cluster), cluster.shutdown.clone());
-        cluster.tasks.spawn(async move { drop(token.run_until_cancelled(kubelet.renew_leases()).await) });
+        cluster
+            .tasks
+            .spawn(async move { token.run_until_cancelled(kubelet.renew_leases()).await.unwrap_or(()) });
         cluster
     }
 
