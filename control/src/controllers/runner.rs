@@ -28,6 +28,10 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Plans made in one go: other tasks of the thread, and newer changes, come in between.
 const PLANS_PER_TURN: usize = 128;
 
+/// A key rests after its plan for so many times as long as the plan took to make: a single object with ten thousand
+/// pods takes a tenth of a core at most, and one with ten hardly rests.
+const REST_FACTOR: u32 = 9;
+
 /// What a controller applies its plans with.
 #[derive(Clone)]
 pub(crate) struct Shell {
@@ -59,6 +63,9 @@ pub(crate) trait Controller: Send + 'static {
     const NAME: &'static str;
     /// What it decided about one key.
     type Plan: Send + 'static;
+    /// The least time between the end of the work on a key and the next plan for it: for objects that are large and
+    /// change in bursts, since each write of one sends all of it to every watcher.
+    const REST: Duration = Duration::ZERO;
 
     /// Calls `wake` for each key whose plan may differ after this change. The view is that after the change.
     fn wakes(&mut self, change: &Change, view: &View, wake: &mut dyn FnMut(ObjectKey));
@@ -112,6 +119,14 @@ pub(crate) async fn run<C: Controller>(
     }
 }
 
+/// Timers are not finer than this; less is no rest.
+const REST_MIN: Duration = Duration::from_millis(1);
+
+fn rest_after(planning: Duration) -> Duration {
+    let rest = planning.saturating_mul(REST_FACTOR);
+    if rest < REST_MIN { Duration::ZERO } else { rest }
+}
+
 async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
@@ -126,7 +141,13 @@ struct Runner<C> {
     queue: Queue,
     /// Plans being applied; dropped (and so stopped) with the runner.
     running: JoinSet<Result<(), Status>>,
-    keys: HashMap<Id, ObjectKey>,
+    keys: HashMap<Id, Work>,
+}
+
+/// A key whose plan is being applied.
+struct Work {
+    key: ObjectKey,
+    rest: Duration,
 }
 
 impl<C: Controller> Runner<C> {
@@ -143,13 +164,15 @@ impl<C: Controller> Runner<C> {
                 return false;
             }
             let Some(key) = self.queue.take(Instant::now()) else { return false };
+            let began = Instant::now();
             let Planned { plan, again_after } = self.controller.plan(&key, &self.view, Timestamp::now());
+            let rest = rest_after(began.elapsed()).max(C::REST);
             match plan {
                 Some(plan) => {
                     let task = self.running.spawn(C::apply(self.shell.clone(), plan));
-                    self.keys.insert(task.id(), key.clone());
+                    self.keys.insert(task.id(), Work { key: key.clone(), rest });
                 }
-                None => self.queue.done(&key, Ended::Well, Revision::default(), Instant::now()),
+                None => self.queue.done(&key, Ended::Well, Revision::default(), Instant::now(), rest),
             }
             if let Some(wait) = again_after {
                 self.queue.add_at(key, Instant::now() + wait);
@@ -164,21 +187,24 @@ impl<C: Controller> Runner<C> {
     }
 
     fn finish(&mut self, ended: Result<(Id, Result<(), Status>), tokio::task::JoinError>) {
-        let (id, ended) = match ended {
-            Ok((id, Ok(()))) => (id, Ended::Well),
-            Ok((id, Err(status))) => {
-                tracing::debug!(controller = C::NAME, key = ?self.keys.get(&id), %status, "a plan was not carried out");
-                (id, Ended::Badly)
+        let (id, result) = match ended {
+            Ok((id, result)) => (id, Ok(result)),
+            Err(error) => (error.id(), Err(error)),
+        };
+        let Some(Work { key, rest }) = self.keys.remove(&id) else { return };
+        let ended = match result {
+            Ok(Ok(())) => Ended::Well,
+            Ok(Err(status)) => {
+                tracing::debug!(controller = C::NAME, %key, %status, "a plan was not carried out");
+                Ended::Badly
             }
             Err(error) => {
-                tracing::error!(controller = C::NAME, key = ?self.keys.get(&error.id()), %error, "a plan ended in a panic");
-                (error.id(), Ended::Badly)
+                tracing::error!(controller = C::NAME, %key, %error, "a plan ended in a panic");
+                Ended::Badly
             }
         };
         // Whatever the plan wrote has this revision at most.
         let floor = self.shell.objects.store().snapshot().revision();
-        if let Some(key) = self.keys.remove(&id) {
-            self.queue.done(&key, ended, floor, Instant::now());
-        }
+        self.queue.done(&key, ended, floor, Instant::now(), rest);
     }
 }

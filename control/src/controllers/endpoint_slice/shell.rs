@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use isopod_spec::status::Status;
 use jiff::Timestamp;
@@ -24,6 +25,8 @@ pub(crate) struct EndpointSliceController;
 impl Controller for EndpointSliceController {
     const NAME: &'static str = "endpoint-slice-controller";
     type Plan = Vec<Action>;
+    // A hundred pods that become ready together are one write or two, and nobody waits long for the first.
+    const REST: Duration = Duration::from_millis(10);
 
     fn wakes(&mut self, change: &Change, view: &View, wake: &mut dyn FnMut(ObjectKey)) {
         match change {

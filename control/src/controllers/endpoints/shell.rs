@@ -1,6 +1,7 @@
 //! The Endpoints controller: it wakes when the EndpointSlice controller does.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use isopod_spec::status::Status;
 use jiff::Timestamp;
@@ -20,6 +21,8 @@ pub(crate) struct EndpointsController;
 impl Controller for EndpointsController {
     const NAME: &'static str = "endpoint-controller";
     type Plan = Action;
+    // One object holds all addresses of a Service, and what has to follow closely reads EndpointSlices.
+    const REST: Duration = Duration::from_millis(200);
 
     fn wakes(&mut self, change: &Change, view: &View, wake: &mut dyn FnMut(ObjectKey)) {
         match change {

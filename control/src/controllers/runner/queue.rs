@@ -1,4 +1,5 @@
-//! The keys a runner has to look at: each once, not while it is being worked on, and not before it is due.
+//! The keys a runner has to look at: each once, not while it is being worked on, not before it is due, and not so often
+//! that the others have to wait.
 //!
 //! Pure: the time and the revision that the cache has reached are arguments.
 
@@ -32,6 +33,8 @@ pub(super) struct Queue {
     /// Keys that wait for the cache to reach a revision.
     held: BTreeSet<(Revision, ObjectKey)>,
     timers: BTreeSet<(Instant, ObjectKey)>,
+    /// Keys that were worked on lately, and until when they rest.
+    resting: BTreeSet<(Instant, ObjectKey)>,
     /// What the cache has reached.
     reached: Revision,
 }
@@ -39,7 +42,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Item {
     place: Place,
-    /// The key has to be looked at again after the work on it.
+    /// The key has to be looked at again after the work on it and the rest.
     again: bool,
     failures: u32,
     /// The revision that the cache must have reached before the key is looked at: that of its last writes.
@@ -54,6 +57,7 @@ enum Place {
     Ready,
     Held,
     Working,
+    Resting,
 }
 
 impl Queue {
@@ -61,7 +65,7 @@ impl Queue {
     pub(super) fn add(&mut self, key: ObjectKey) {
         let item = self.items.entry(key.clone()).or_default();
         match item.place {
-            Place::Working => item.again = true,
+            Place::Working | Place::Resting => item.again = true,
             Place::Ready | Place::Held => {}
             Place::Nowhere if item.floor > self.reached => {
                 item.place = Place::Held;
@@ -106,6 +110,10 @@ impl Queue {
             self.items.entry(key.clone()).or_default().timer = None;
             self.add(key);
         }
+        while let Some((until, key)) = self.resting.first().filter(|(until, _)| *until <= now).cloned() {
+            self.resting.remove(&(until, key.clone()));
+            self.wake(&key);
+        }
         let key = self.ready.pop_front()?;
         let item = self.items.entry(key.clone()).or_default();
         item.place = Place::Working;
@@ -113,29 +121,50 @@ impl Queue {
         Some(key)
     }
 
-    /// The work on a key has ended. What it wrote is seen once the cache has reached `floor`.
-    pub(super) fn done(&mut self, key: &ObjectKey, ended: Ended, floor: Revision, now: Instant) {
+    /// The work on a key has ended. What it wrote is seen once the cache has reached `floor`. It is not worked on again
+    /// before it has had its `rest`.
+    pub(super) fn done(
+        &mut self,
+        key: &ObjectKey,
+        ended: Ended,
+        floor: Revision,
+        now: Instant,
+        rest: Duration,
+    ) {
         let Some(item) = self.items.get_mut(key) else { return };
-        item.place = Place::Nowhere;
+        item.place = Place::Resting;
         item.floor = floor;
-        let again = item.again;
         match ended {
             Ended::Well => item.failures = 0,
             Ended::Badly => {
+                // The backoff decides alone when the key comes again.
+                item.again = false;
                 let wait = backoff(item.failures);
                 item.failures += 1;
                 self.add_at(key.clone(), now + wait);
             }
         }
-        if again && ended == Ended::Well {
+        if rest.is_zero() {
+            self.wake(key);
+        } else {
+            self.resting.insert((now + rest, key.clone()));
+        }
+    }
+
+    /// The key has rested.
+    fn wake(&mut self, key: &ObjectKey) {
+        let Some(item) = self.items.get_mut(key) else { return };
+        item.place = Place::Nowhere;
+        if std::mem::take(&mut item.again) {
             self.add(key.clone());
         }
         self.forget_if_idle(key);
     }
 
-    /// When the next timer is due.
+    /// When the next key is due by time alone.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.timers.first().map(|(due, _)| *due)
+        let first = |times: &BTreeSet<(Instant, ObjectKey)>| times.first().map(|(due, _)| *due);
+        [first(&self.timers), first(&self.resting)].into_iter().flatten().min()
     }
 
     fn forget_if_idle(&mut self, key: &ObjectKey) {
@@ -159,6 +188,8 @@ fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NO_REST: Duration = Duration::ZERO;
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey::new("ns", name)
@@ -184,7 +215,7 @@ mod tests {
         assert_eq!(taken(&mut queue, now), ["a"]);
         queue.add(key("a"));
         assert_eq!(queue.take(now), None, "two must not work on one key");
-        queue.done(&key("a"), Ended::Well, Revision(0), now);
+        queue.done(&key("a"), Ended::Well, Revision(0), now, NO_REST);
         assert_eq!(taken(&mut queue, now), ["a"]);
     }
 
@@ -194,7 +225,7 @@ mod tests {
         queue.reach(Revision(5));
         queue.add(key("a"));
         assert_eq!(taken(&mut queue, now), ["a"]);
-        queue.done(&key("a"), Ended::Well, Revision(8), now);
+        queue.done(&key("a"), Ended::Well, Revision(8), now, NO_REST);
         queue.add(key("a"));
         queue.add(key("b"));
         assert_eq!(taken(&mut queue, now), ["b"]);
@@ -210,12 +241,12 @@ mod tests {
         queue.add(key("a"));
         for wait_ms in [5, 10, 20, 40] {
             assert_eq!(taken(&mut queue, now), ["a"]);
-            queue.done(&key("a"), Ended::Badly, Revision(0), now);
+            queue.done(&key("a"), Ended::Badly, Revision(0), now, NO_REST);
             assert_eq!(queue.next_due(), Some(now + Duration::from_millis(wait_ms)));
             now += Duration::from_millis(wait_ms);
         }
         assert_eq!(taken(&mut queue, now), ["a"]);
-        queue.done(&key("a"), Ended::Well, Revision(0), now);
+        queue.done(&key("a"), Ended::Well, Revision(0), now, NO_REST);
         assert!(queue.items.is_empty(), "idle keys take no memory");
         assert_eq!(backoff(40), BACKOFF_MAX);
     }
@@ -230,5 +261,22 @@ mod tests {
         assert_eq!(queue.next_due(), Some(now + second));
         assert_eq!(taken(&mut queue, now + second), ["a"]);
         assert_eq!(queue.next_due(), None);
+    }
+    #[tokio::test]
+    async fn a_key_rests_after_the_work_on_it_while_others_go_on() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        let rest = Duration::from_millis(50);
+        queue.add(key("a"));
+        assert_eq!(taken(&mut queue, now), ["a"]);
+        queue.done(&key("a"), Ended::Well, Revision(0), now, rest);
+        queue.add(key("a"));
+        queue.add(key("b"));
+        assert_eq!(taken(&mut queue, now), ["b"]);
+        assert_eq!(queue.next_due(), Some(now + rest));
+        assert_eq!(taken(&mut queue, now + rest), ["a"]);
+        queue.done(&key("a"), Ended::Well, Revision(0), now, rest);
+        queue.done(&key("b"), Ended::Well, Revision(0), now, NO_REST);
+        assert_eq!(queue.take(now + rest), None);
+        assert!(queue.items.is_empty() && queue.next_due().is_none(), "rested keys are forgotten");
     }
 }
