@@ -161,7 +161,8 @@ fn a_trap_fails_its_request_alone_and_is_reported_with_its_backtrace() {
     assert_eq!(status, 500);
     let (status, body) = cluster.curl("trap", "default", "/");
     assert_eq!(status, 200, "{body}");
-    await_event(&cluster, "trap", "wasm backtrace");
+    await_event(&cluster, "trap", "unreachable");
+    await_event(&cluster, "trap", "unruly.wasm!");
     let restarts = cluster
         .kubectl(&["get", "pod", "trap", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"])
         .ok();

@@ -220,7 +220,7 @@ fn kubectl_labels_patches_and_deletes() {
     assert_eq!(label, "web");
 
     let dry = cluster.kubectl(&["delete", "configmap", "c", "--dry-run=server"]).ok();
-    assert_has(&dry, &["deleted (server dry run)"]);
+    assert_has(&dry, &["deleted", "(server dry run)"]);
     let dry = cluster.kubectl(&["create", "configmap", "never", "--dry-run=server", "-o", "name"]).ok();
     assert_has(&dry, &["configmap/never"]);
     assert_has(
@@ -257,30 +257,42 @@ fn kubectl_watches_changes_as_they_happen() {
 #[test]
 fn kubectl_reads_and_follows_logs() {
     let cluster = Cluster::start();
-    deploy_hello(&cluster);
-    eventually("hello answers", || match cluster.curl("hello", "hello", "/logged") {
+    deploy_unruly(&cluster);
+    let ask = || match cluster.curl("unruly", "default", "/log") {
         (200, _) => Ok(()),
         (status, body) => Err(format!("{status} {body}")),
+    };
+    eventually("unruly answers", ask);
+    eventually("what the request printed is in the logs", || {
+        let printed = cluster.kubectl(&["logs", "unruly"]).ok();
+        if printed.contains("to stdout") { Ok(()) } else { Err(printed) }
     });
-    let logs = ["logs", "-n", "hello", "-l", "app=hello", "--tail=-1"];
-    eventually("the request is in the logs", || {
-        let printed = cluster.kubectl(&logs).ok();
-        if printed.contains("/logged") { Ok(()) } else { Err(printed) }
-    });
+    let last = cluster.kubectl(&["logs", "unruly", "--tail=1", "--timestamps"]).ok();
+    assert_eq!(last.lines().count(), 1, "{last}");
+    assert!(last.starts_with("20"), "{last}");
 
     let mut follow = cluster.kubectl_command();
-    follow.args(["logs", "-f", "-n", "hello", "-l", "app=hello", "--max-log-requests=5"]);
-    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl starts");
+    follow.args(["logs", "-f", "unruly", "--tail=0"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut follow = follow.spawn().expect("kubectl starts");
     let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines();
-    let asker = std::thread::scope(|scope| {
-        let reader = scope.spawn(move || lines.any(|line| line.is_ok_and(|line| line.contains("/followed"))));
-        eventually("the followed line arrives", || {
-            cluster.curl("hello", "hello", "/followed");
+    let arrived = std::thread::scope(|scope| {
+        let reader = scope.spawn(move || lines.any(|line| line.is_ok_and(|line| line.contains("to stdout"))));
+        eventually("a followed line arrives", || {
+            ask()?;
             if reader.is_finished() { Ok(()) } else { Err("not yet".into()) }
         });
         reader.join().expect("the reader does not panic")
     });
     follow.kill().expect("kubectl can be ended");
     follow.wait().expect("kubectl can be waited for");
-    assert!(asker);
+    assert!(arrived);
+}
+
+/// A pod and Service of the test guest that does as its path says.
+#[track_caller]
+pub(crate) fn deploy_unruly(cluster: &Cluster) {
+    let component = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/unruly/unruly.wasm");
+    cluster.isopod(&["push", component, "registry.local/unruly:v1"]).ok();
+    cluster.kubectl(&["run", "unruly", "--image=registry.local/unruly:v1", "--port=80", "--expose"]).ok();
+    cluster.kubectl(&["wait", "pod/unruly", "--for=condition=Ready", "--timeout=60s"]).ok();
 }

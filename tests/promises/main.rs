@@ -7,3 +7,4 @@ mod kubectl;
 mod recovery;
 mod security;
 mod tidy;
+mod workloads;

@@ -1,3 +1,5 @@
+//! Addresses and node ports: given out, honoured, refused, freed.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! How a deletion goes, by kind, options and finalizers.
+
 use isopod_spec::registry;
 use isopod_spec::resource::Typed;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
