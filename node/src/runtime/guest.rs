@@ -20,6 +20,10 @@ use crate::logs::{LogSink, Stream};
 /// Handles an instance may hold at once (streams, bodies, header sets, files): each costs the host memory that
 /// the instance's own limit does not count.
 const HANDLES: usize = 10_000;
+/// Bytes a guest may hand to the host in one call; they are copied. Streams take far less at a time.
+const CALL_BYTES: usize = 16 << 20;
+/// Random bytes a guest may ask for in one call.
+const RANDOM_BYTES: u64 = 1 << 20;
 
 /// A folder of the host that a container sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +80,7 @@ impl Guest {
             wasi.preopened_dir(&mount.host_path, &mount.guest_path, perms)
                 .map_err(|error| error.context(format!("cannot open {}", mount.host_path.display())))?;
         }
+        wasi.max_random_size(RANDOM_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let memory = MemoryLimit::new(grants.memory_limit_bytes);
@@ -83,6 +88,7 @@ impl Guest {
         let guest = Self { grants, memory, table, wasi: wasi.build(), http: WasiHttpCtx::new(), outgoing };
         let mut store = Store::new(engine, guest);
         store.limiter(|guest| &mut guest.memory);
+        store.set_hostcall_fuel(CALL_BYTES);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         Ok(store)

@@ -140,6 +140,27 @@ async fn memory_and_handles_are_limited_per_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_stack_and_what_the_host_holds_are_limited() {
+    let node = Node::new();
+    let container = node.start("unruly", |_| ()).await;
+    let cases = [
+        ("/recurse", "wasm trap: call stack exhausted"),
+        ("/host-memory?random", "requested len 1073741824 exceeds limit 1048576"),
+        ("/host-memory?write", "too much data"),
+        ("/host-memory?headers", "total size of fields exceeds limit"),
+    ];
+    for (path, expected) in cases {
+        let told = match get(&container, path).await {
+            Ok(response) => text(response).await,
+            Err(CallError::Trap(message)) => message,
+            Err(other) => panic!("{path}: {other}"),
+        };
+        assert!(told.contains(expected), "{path}: {told}");
+    }
+    assert_eq!(get(&container, "/").await.unwrap().status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spinning_guests_hold_up_nobody() {
     let node = Node::new();
     let spinning = Arc::new(node.start("unruly", |_| ()).await);
@@ -234,6 +255,23 @@ async fn a_flood_of_output_only_slows_its_own_guest() {
     assert_eq!(calm.unwrap().status(), 200);
     container.stop(DEADLINE).await;
     assert_eq!(node.log().await.lines().count(), 20_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn greeter_front_passes_on_what_back_says() {
+    let node = Node::new();
+    let env = |pairs: &[(&str, &str)]| pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+    let front =
+        node.start("greeter", |spec| spec.env = env(&[("POD_NAME", "front-0"), ("BACKEND", "back")])).await;
+    let unreachable = get(&front, "/you").await.unwrap();
+    assert_eq!(unreachable.status(), 502);
+    let told = text(unreachable).await;
+    assert!(told.starts_with("front-0 cannot reach back: "), "{told}");
+
+    let back = node.start("greeter", |spec| spec.env = env(&[("POD_NAME", "back-0")])).await;
+    node.network.hosts.lock().unwrap().insert("back".into(), back.handler().unwrap());
+    let told = text(get(&front, "/you").await.unwrap()).await;
+    assert_eq!(told, "front-0 says: good day from back-0 for /you\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -93,6 +93,28 @@ impl Guest for Unruly {
             }
             // Asks the host and path of the query, and passes the answer on.
             "/fetch" => Answer::text(out, &fetch(query)),
+            // Fills the stack.
+            "/recurse" => Answer::text(out, &format!("{}\n", recurse(1))),
+            // Asks the host for more memory than it should give: the query says how.
+            "/host-memory" => {
+                match query {
+                    "random" => drop(wasip2::random::random::get_random_bytes(1 << 30)),
+                    "write" => {
+                        let file = wasip2::cli::stdout::get_stdout();
+                        let _ = file.write(&vec![b'x'; 64 << 20]);
+                    }
+                    "headers" => {
+                        let headers = Fields::new();
+                        for i in 0.. {
+                            if headers.append(&format!("x-{i}"), &[b'x'; 1024]).is_err() {
+                                break;
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+                Answer::text(out, "had enough\n");
+            }
             // Opens header sets until the host has had enough.
             "/handles" => {
                 let mut kept = Vec::new();
@@ -155,6 +177,10 @@ fn deep(levels: u32) {
     }
     deep(std::hint::black_box(levels - 1));
     std::hint::black_box(());
+}
+
+fn recurse(n: u64) -> u64 {
+    if std::hint::black_box(n) == 0 { 0 } else { recurse(n + 1) + std::hint::black_box(1) }
 }
 
 fn hog() {
