@@ -123,7 +123,8 @@ impl DataPath {
     ) -> Response<Answer> {
         strip_connection(request.headers_mut());
         let about = About::Pod(endpoint);
-        let outcome = if endpoint.answers_in_process() {
+        // As in balancing: a pod of this node is called in process or not at all.
+        let outcome = if endpoint.place == Place::Here || endpoint.answers_in_process() {
             self.call_local(endpoint, about, caller, request).await
         } else {
             self.call_remote(endpoint, Wire::Http1, about, caller, request).await

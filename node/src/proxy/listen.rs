@@ -26,7 +26,7 @@ use super::routes::{Route, Routes};
 const BACKLOG: i32 = 1024;
 
 /// How often an address that could not be had is tried again.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(5) };
 
 /// A failure that lasts is reported again this often: events are kept for an hour.
 const REPORT_AGAIN: Duration = Duration::from_secs(50 * 60);

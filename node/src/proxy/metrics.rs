@@ -105,6 +105,12 @@ impl ServiceStats {
         };
     }
 
+    /// Answers counted so far.
+    #[cfg(test)]
+    pub(crate) fn count(&self, code: StatusCode) -> u64 {
+        self.counter(code.as_u16()).get()
+    }
+
     fn counter(&self, code: u16) -> Counter {
         self.requests.family.get_or_create_owned(&self.labels(code))
     }

@@ -110,16 +110,17 @@ impl Out {
         let port = port_of(authority, uri.scheme());
         let destination = match host.parse::<IpAddr>() {
             // Containers of one pod share its loopback address, which is the pod's address here.
-            Ok(addr) if is_loopback(addr) => self.to_address(SocketAddr::new(from.addr, port)),
-            Ok(addr) => self.to_address(SocketAddr::new(addr, port)),
-            Err(_) if is_localhost(host) => self.to_address(SocketAddr::new(from.addr, port)),
-            Err(_) => self.to_name(host, port, from)?,
+            Ok(addr) if is_loopback(addr) => Ok(self.to_address(SocketAddr::new(from.addr, port))),
+            Ok(addr) => Ok(self.to_address(SocketAddr::new(addr, port))),
+            Err(_) if is_localhost(host) => Ok(self.to_address(SocketAddr::new(from.addr, port))),
+            Err(_) => self.to_name(host, port, from),
         };
-        let inside = !matches!(destination, Destination::Outside { .. });
-        if inside && uri.scheme() == Some(&Scheme::HTTPS) {
+        let outside =
+            matches!(destination, Ok(Destination::Outside { .. }) | Err(OutboundError::UnknownName { .. }));
+        if uri.scheme() == Some(&Scheme::HTTPS) && !outside {
             return Err(OutboundError::BadRequest("names of the cluster are reached by http, not https"));
         }
-        Ok(destination)
+        destination
     }
 
     fn to_address(&self, addr: SocketAddr) -> Destination {
