@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use isopod_control::run::{Config, Member};
+use isopod_node::proxy::Sharing;
 use isopod_node::run::{Config as NodeConfig, Node};
+use isopod_node::runtime::{self, Runtime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -135,6 +137,10 @@ fn node_configs(
 ) -> anyhow::Result<Vec<NodeConfig>> {
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let ranges = split(&args.pod_cidr, args.nodes)?;
+    let several = args.nodes > 1;
+    let sharing = if several { Sharing::WithOtherNodes } else { Sharing::Alone };
+    let code = data_dir.join("nodes").join("code");
+    let runtime = several.then(|| Runtime::new(runtime::Config::new(code))).transpose()?;
     let configs = ranges.into_iter().enumerate().map(|(index, pod_cidr)| {
         let name = if args.nodes == 1 { "isopod".to_owned() } else { format!("isopod-{}", index + 1) };
         let (client, server) = member.node_identity(&name, address)?;
@@ -149,6 +155,8 @@ fn node_configs(
             address,
             pod_cidr,
             ingress: (index == 0).then_some(args.ingress),
+            sharing,
+            runtime: runtime.clone(),
             name,
         })
     });

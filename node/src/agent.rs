@@ -14,6 +14,7 @@ mod entry;
 pub mod env;
 pub mod events;
 mod happened;
+mod hooks;
 pub mod plan;
 pub mod pod;
 pub mod services;

@@ -143,19 +143,19 @@ pub enum ImageError {
         image: String,
     },
     /// The registry has nothing under that name.
-    #[error("failed to pull image \"{image}\": not found")]
+    #[error("{image}: not found")]
     NotFound {
         /// As written.
         image: String,
     },
     /// The registry wants other credentials.
-    #[error("failed to pull image \"{image}\": access denied: it may need imagePullSecrets")]
+    #[error("{image}: access denied, it may need imagePullSecrets")]
     Denied {
         /// As written.
         image: String,
     },
     /// The registry could not be asked, or gave no usable answer.
-    #[error("failed to pull image \"{image}\": {}", chain(source.as_ref()))]
+    #[error("{image}: {}", chain(source.as_ref()))]
     Registry {
         /// As written.
         image: String,
@@ -163,7 +163,7 @@ pub enum ImageError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// What came is not what the registry promised.
-    #[error("failed to pull image \"{image}\": {what}")]
+    #[error("{image}: {what}")]
     Untrue {
         /// As written.
         image: String,
@@ -171,7 +171,7 @@ pub enum ImageError {
         what: String,
     },
     /// More than this node takes.
-    #[error("failed to pull image \"{image}\": {what} is larger than the limit of {limit} bytes")]
+    #[error("{image}: {what} is larger than the limit of {limit} bytes")]
     TooLarge {
         /// As written.
         image: String,
@@ -200,7 +200,7 @@ pub enum ImageError {
         reason: String,
     },
     /// The disk of this node failed.
-    #[error("failed to keep image \"{image}\": {}", chain(source))]
+    #[error("{image} cannot be kept on this node: {}", chain(source))]
     Disk {
         /// As written.
         image: String,

@@ -190,6 +190,21 @@ impl Logs {
         read::open(self, &pod, container, open, options)
     }
 
+    /// The last lines of a container that has ended, within a bound of bytes. Empty if they cannot be read.
+    pub async fn end_of(&self, pod: &PodRef, container: &str, lines: u64, bytes: usize) -> String {
+        // Following waits until what was said last is in the file.
+        let options = ReadOptions { follow: true, tail_lines: Some(lines), ..ReadOptions::default() };
+        let Ok(mut stream) = self.read(&pod.namespace, &pod.name, container, options) else {
+            return String::new();
+        };
+        let mut text = Vec::new();
+        while let Some(Ok(piece)) = stream.next().await {
+            text.extend_from_slice(&piece);
+            text.drain(..text.len().saturating_sub(bytes));
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     fn folder(&self, pod: &PodRef, container: &str) -> PathBuf {
         self.inner.root.join(pod.folder()).join(container)
     }

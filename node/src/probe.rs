@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction};
 use tokio::time::Instant;
 
 pub use attempt::Target;
@@ -97,6 +97,19 @@ pub struct Declared {
 /// Which of the probes that gate a container's status it declares.
 pub fn declared(container: &Container) -> Declared {
     Declared { startup: container.startup_probe.is_some(), readiness: container.readiness_probe.is_some() }
+}
+
+/// Makes one request as a probe would, for a lifecycle hook. `Err` says what came instead of success.
+pub(crate) async fn get(
+    action: &HTTPGetAction,
+    container: &Container,
+    target: Target,
+    timeout: Duration,
+) -> Result<(), String> {
+    match attempt::check(declared::http_check(action, container), timeout, target).await {
+        Outcome::Passed => Ok(()),
+        Outcome::Failed(message) => Err(message),
+    }
 }
 
 impl Prober {

@@ -26,7 +26,7 @@ use crate::images::{self, Images};
 use crate::local::LocalPods;
 use crate::logs::{Flusher, Logs};
 use crate::machine::Machine;
-use crate::proxy::{self, Proxy, Range};
+use crate::proxy::{self, Proxy, Range, Sharing};
 use crate::register::{Facts, Registration};
 use crate::runtime::{self, Runtime, RuntimeError};
 use crate::server::{self, Server};
@@ -40,7 +40,7 @@ const API_PATIENCE: Duration = Duration::from_secs(60);
 const API_RETRY: Duration = Duration::from_millis(100);
 
 /// What a node needs to be told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// The name of the Node object.
     pub name: String,
@@ -64,6 +64,10 @@ pub struct Config {
     pub pod_cidr: String,
     /// Where the ingress listens; port 0 lets the kernel choose. None: nowhere.
     pub ingress: Option<SocketAddr>,
+    /// Whether other nodes on this machine answer at the same Service addresses.
+    pub sharing: Sharing,
+    /// The runtime of this process, if other nodes in it use it too: an engine reserves much address space.
+    pub runtime: Option<Runtime>,
 }
 
 /// Why a node does not start, or no longer runs.
@@ -138,7 +142,10 @@ impl Node {
         let data = |name: &str| config.data_dir.join(name);
         let logs = Logs::new(data("logs"));
         let images = open_images(&config, client.clone()).await?;
-        let runtime = Runtime::new(runtime::Config::new(data("code")))?;
+        let runtime = match config.runtime.clone() {
+            Some(runtime) => runtime,
+            None => Runtime::new(runtime::Config::new(data("code")))?,
+        };
         let server = Server::bind(server_config(&config), logs.clone()).await?;
         let local = LocalPods::default();
         let proxy = proxy(&config, range, local.clone())?;
@@ -333,6 +340,7 @@ fn proxy(config: &Config, range: Range, local: LocalPods) -> Result<Proxy, Error
     let mut settings = proxy::Config::new(config.name.clone());
     settings.ingress = config.ingress;
     settings.pod_range = Some(range);
+    settings.sharing = config.sharing;
     Ok(Proxy::new(settings, local, &mut Registry::default())?)
 }
 

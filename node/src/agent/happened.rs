@@ -131,16 +131,14 @@ impl Agent {
     fn started(&mut self, uid: &Uid, slot: Slot, started: Started) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
         let Started { container, image_id, registrations } = started;
-        let declared = entry.state.declared(slot);
-        let probes = probe::declared(declared);
-        let target = entry.state.address.map(|address| Target {
-            local: self.starter.local.clone(),
-            address,
-            from: self.starter.host.address,
-        });
-        let prober = target.and_then(|target| Prober::new(declared, target));
+        // It was started with the pod's address, which stays until the pod is forgotten.
+        let Some(address) = entry.state.address else { return };
+        let declared = entry.state.declared(slot).clone();
+        let probes = probe::declared(&declared);
+        let target = Target { local: self.starter.local.clone(), address, from: self.starter.host.address };
+        let prober = Prober::new(&declared, target.clone());
         let state = entry.state.container_mut(slot);
-        let (name, role) = (state.name.clone(), state.role);
+        let role = state.role;
         state.phase = Phase::Running(Running { id: container.id().to_owned(), started_at: Timestamp::now() });
         state.restarts += u32::from(state.last.is_some());
         state.image_id = image_id;
@@ -153,16 +151,21 @@ impl Agent {
             container,
             registrations,
             prober,
+            target,
+            declared,
             pod: entry.state.pod.clone(),
             uid: uid.clone(),
             slot,
-            name,
             role,
             reports: self.reporter.clone(),
             events: self.starter.events.clone(),
         };
-        let uid = uid.clone();
-        self.tasks.spawn(async move { Outcome::Ended(uid, slot, supervised.run(stopped).await) });
+        let (uid, starter) = (uid.clone(), self.starter.clone());
+        self.tasks.spawn(async move {
+            let (pod, declared) = (supervised.pod.clone(), supervised.declared.clone());
+            let end = supervised.run(stopped).await;
+            Outcome::Ended(uid, slot, starter.last_words(&pod, &declared, end).await)
+        });
     }
 
     fn refused(&mut self, uid: &Uid, slot: Slot, refused: Refused) {

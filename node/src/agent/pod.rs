@@ -140,6 +140,8 @@ pub enum WaitingReason {
     CreateContainerError,
     /// The runtime refused to start it.
     RunContainerError,
+    /// What the pod wanted done after the start failed, so that it was stopped again.
+    PostStartHookError,
     /// A volume could not be made ready: like upstream, the container is still being created.
     ContainerCreating,
 }
@@ -154,6 +156,7 @@ impl WaitingReason {
             Self::CreateContainerConfigError => "CreateContainerConfigError",
             Self::CreateContainerError => "CreateContainerError",
             Self::RunContainerError => "RunContainerError",
+            Self::PostStartHookError => "PostStartHookError",
             Self::ContainerCreating => "ContainerCreating",
         }
     }

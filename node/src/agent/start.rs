@@ -10,12 +10,14 @@ use tokio::sync::Semaphore;
 
 use super::env::{self, Host, Inputs};
 use super::events::{Events, Kind};
-use super::pod::{Role, Slot, WaitingReason, spec};
+use super::hooks;
+use super::pod::{Role, Slot, Termination, WaitingReason, spec};
 use super::services::{Scope, Services};
 use super::sources::Sources;
 use crate::images::{Image, ImageError, Images, PullPolicy, Ready};
 use crate::local::{LocalPods, Outbound, PodIdentity, Registration};
 use crate::logs::{Logs, PodRef};
+use crate::probe::Target;
 use crate::runtime::{Artifact, Container, ContainerSpec, PrepareError, Runtime};
 use crate::volumes::Volumes;
 
@@ -23,6 +25,10 @@ use crate::volumes::Volumes;
 const DEFAULT_PORT: u16 = 80;
 /// Containers brought up at a time, once they have their image; more would only take turns on the same cores.
 const AT_A_TIME: usize = 32;
+/// A termination message has so many bytes at most, and so much of a log at most, as upstream.
+const MESSAGE_BYTES: usize = 4096;
+const LOG_LINES: u64 = 80;
+const LOG_BYTES: usize = 2048;
 
 /// All that a container needs to be brought up. Shared by all starts.
 pub struct Starter {
@@ -129,6 +135,7 @@ impl Starter {
             message: error.to_string(),
         })?;
         let registrations = self.register(request, &container)?;
+        self.after_start(request).await?;
         self.tell(request, Kind::Normal, "Started", format!("Started container {}", request.declared.name));
         Ok(Started { container, image_id: image.id.clone(), registrations })
     }
@@ -226,6 +233,33 @@ impl Starter {
         Ok(registrations)
     }
 
+    /// The hook that the pod wants run before the container counts as started.
+    async fn after_start(&self, request: &Request) -> Result<(), Refused> {
+        let target = Target { local: self.local.clone(), address: request.address, from: self.host.address };
+        let done = hooks::after_start(&request.declared, &target).await;
+        done.map_err(|error| {
+            let message = format!("PostStartHook failed: {error}");
+            self.tell(request, Kind::Warning, "FailedPostStartHook", message.clone());
+            Refused { reason: WaitingReason::PostStartHookError, message }
+        })
+    }
+
+    /// The end with a message for it: what the runtime says, or if the pod wants that, the end of its log.
+    pub(super) async fn last_words(
+        &self,
+        pod: &Pod,
+        declared: &Declared,
+        mut end: Termination,
+    ) -> Termination {
+        let from_log = declared.termination_message_policy.as_deref() == Some("FallbackToLogsOnError");
+        if from_log && end.exit_code != 0 && end.message.is_empty() {
+            let pod = pod_ref(pod);
+            end.message = self.logs.end_of(&pod, &declared.name, LOG_LINES, LOG_BYTES).await;
+        }
+        end.message.truncate(end.message.floor_char_boundary(MESSAGE_BYTES));
+        end
+    }
+
     fn tell_refused(&self, request: &Request, refused: &Refused) {
         let Refused { reason, message } = refused;
         let image = request.declared.image.as_deref().unwrap_or_default();
@@ -245,7 +279,7 @@ impl Starter {
                 "Error: ErrImageNeverPull".to_owned()
             }
             // Told where it happened.
-            WaitingReason::ContainerCreating => return,
+            WaitingReason::ContainerCreating | WaitingReason::PostStartHookError => return,
             WaitingReason::CreateContainerConfigError
             | WaitingReason::CreateContainerError
             | WaitingReason::RunContainerError => format!("Error: {message}"),

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container as Declared, Pod};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::events::{Events, Kind};
+use super::hooks;
 use super::pod::{Role, Slot, Termination};
 use crate::local::Registration;
-use crate::probe::{Finding, Prober};
+use crate::probe::{Finding, Prober, Target};
 use crate::runtime::{Container, Reason, State, Traps};
 
 /// A container that is asked to stop still answers for this long, so that every node's routes lose it first. Less
@@ -61,14 +62,16 @@ pub(super) struct Supervised {
     pub registrations: Vec<Registration>,
     /// Its probes.
     pub prober: Option<Prober>,
+    /// Where its hooks are sent.
+    pub target: Target,
+    /// As the pod declares it.
+    pub declared: Declared,
     /// The pod, to tell of it.
     pub pod: Arc<Pod>,
     /// Its uid.
     pub uid: Arc<str>,
     /// Which container of the pod.
     pub slot: Slot,
-    /// Its name.
-    pub name: String,
     /// What it is in the pod.
     pub role: Role,
     /// Where findings go.
@@ -108,12 +111,30 @@ impl Supervised {
         };
         let mut message = format!("Failed {requests} because {what}: {last}");
         message.truncate(message.floor_char_boundary(TRAP_BYTES));
-        self.events.pod(&self.pod, Some((&self.name, self.role)), Kind::Warning, reason, message);
+        self.events.pod(&self.pod, Some((&self.declared.name, self.role)), Kind::Warning, reason, message);
     }
 
     /// Stops it within its grace, or a shorter one that is asked for meanwhile.
     async fn stop(mut self, asked: Stop, mut stop: watch::Receiver<Option<Stop>>) -> Termination {
         let mut current = asked;
+        let hook = hooks::before_stop(&self.declared, &self.target);
+        let done = tokio::select! {
+            done = tokio::time::timeout(left(current.deadline), hook) => done.unwrap_or(Ok(())),
+            shorter = sooner(&mut stop, current) => {
+                current = shorter;
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            let about = Some((self.declared.name.as_str(), self.role));
+            self.events.pod(
+                &self.pod,
+                about,
+                Kind::Warning,
+                "FailedPreStopHook",
+                format!("PreStopHook failed: {error}"),
+            );
+        }
         if current.drain == Drain::Serve && !self.registrations.is_empty() {
             let pause = DRAIN.min(left(current.deadline) / 4);
             tokio::select! {

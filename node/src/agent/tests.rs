@@ -353,6 +353,34 @@ async fn a_failing_liveness_probe_restarts_the_container() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_may_serve_as_the_last_words() {
+    let fixture = Fixture::new().await;
+    let mut spec = tool(&["hog-gently"]);
+    spec["containers"][0]["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
+    spec["containers"][0]["resources"] = json!({"limits": {"memory": "16Mi"}});
+    fixture.api.create_pod("p", spec);
+    let pod = fixture.api.pod("p", |pod| pod["status"]["phase"] == "Failed").await;
+    let message = state(&pod)["terminated"]["message"].as_str().unwrap();
+    assert!(message.contains("enough") || message.contains("memory"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_run_and_those_that_cannot_say_so() {
+    let fixture = Fixture::new().await;
+    let exec = json!({"exec": {"command": ["true"]}});
+    let hello = |lifecycle: Value| json!({"containers": [container("registry.local/hello:v1", json!({"lifecycle": lifecycle}))]});
+    let get = json!({"httpGet": {"path": "/", "port": 80}});
+    fixture.api.create_pod("p", hello(json!({"postStart": get, "preStop": exec})));
+    fixture.api.pod("p", is_ready).await;
+    fixture.api.delete_pod("p", 5);
+    fixture.api.pod("p", Value::is_null).await;
+    let event = fixture.api.event("FailedPreStopHook").await;
+    assert!(event.starts_with("PreStopHook failed: exec hooks are not available"), "{event}");
+    fixture.api.create_pod("q", hello(json!({"postStart": exec})));
+    fixture.api.pod("q", waits_for("PostStartHookError")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pods_beyond_the_addresses_wait_for_one() {
     let fixture = Fixture::new().await;
     let spec = || json!({"containers": [container("registry.local/hello:v1", json!({}))]});

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
@@ -31,27 +32,29 @@ pub(super) enum Outcome {
 }
 
 pub(super) fn attempt(probe: &Probe, target: Target) -> BoxFuture<'static, Outcome> {
-    let (check, timeout) = (probe.check.clone(), probe.timeout);
-    Box::pin(async move {
-        let (asked, result) = match check {
-            Check::Impossible(why) => return Outcome::Failed(why.to_owned()),
-            Check::Tcp { host, port } => {
-                let asked = format!("dial tcp {}:{port}", name_of(host.as_deref(), &target));
-                (asked, tokio::time::timeout(timeout, tcp(host, port, target)).await)
-            }
-            Check::Http(check) => {
-                let host = name_of(check.host.as_deref(), &target);
-                let asked = format!("Get \"http://{host}:{}{}\"", check.port, check.path);
-                (asked, tokio::time::timeout(timeout, http(check, target)).await)
-            }
-        };
-        match result {
-            Ok(Ok(())) => Outcome::Passed,
-            Ok(Err(Failure::Answer(message))) => Outcome::Failed(message),
-            Ok(Err(Failure::NoAnswer(message))) => Outcome::Failed(format!("{asked}: {message}")),
-            Err(_) => Outcome::Failed(format!("{asked}: context deadline exceeded")),
+    Box::pin(check(probe.check.clone(), probe.timeout, target))
+}
+
+/// Asks, and gives up after `timeout`.
+pub(super) async fn check(check: Check, timeout: Duration, target: Target) -> Outcome {
+    let (asked, result) = match check {
+        Check::Impossible(why) => return Outcome::Failed(why.to_owned()),
+        Check::Tcp { host, port } => {
+            let asked = format!("dial tcp {}:{port}", name_of(host.as_deref(), &target));
+            (asked, tokio::time::timeout(timeout, tcp(host, port, target)).await)
         }
-    })
+        Check::Http(check) => {
+            let host = name_of(check.host.as_deref(), &target);
+            let asked = format!("Get \"http://{host}:{}{}\"", check.port, check.path);
+            (asked, tokio::time::timeout(timeout, http(check, target)).await)
+        }
+    };
+    match result {
+        Ok(Ok(())) => Outcome::Passed,
+        Ok(Err(Failure::Answer(message))) => Outcome::Failed(message),
+        Ok(Err(Failure::NoAnswer(message))) => Outcome::Failed(format!("{asked}: {message}")),
+        Err(_) => Outcome::Failed(format!("{asked}: context deadline exceeded")),
+    }
 }
 
 enum Failure {

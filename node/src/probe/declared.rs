@@ -83,7 +83,7 @@ fn check(declared: &Declared, container: &Container) -> Check {
     )
 }
 
-fn http_check(http: &HTTPGetAction, container: &Container) -> Check {
+pub(super) fn http_check(http: &HTTPGetAction, container: &Container) -> Check {
     if http.scheme.as_deref() == Some("HTTPS") {
         return Check::Impossible(
             "HTTPS probes are not available for WebAssembly containers, which answer plain HTTP",
