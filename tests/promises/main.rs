@@ -5,6 +5,7 @@ mod cli;
 mod demo;
 mod kubectl;
 mod recovery;
+mod samples;
 mod security;
 mod tidy;
 mod workloads;
