@@ -52,6 +52,7 @@ use tokio_util::sync::CancellationToken;
 use self::call::Call;
 use self::decoded::Decoded;
 pub use self::discovery::Build;
+use self::health::Check;
 use self::load::Load;
 pub use self::log::{NodeApi, NodeUnreachable};
 use self::metrics::{Metrics, Subject};
@@ -92,6 +93,8 @@ pub struct Api {
     watches: Arc<Semaphore>,
     decoded: Arc<Decoded>,
     openapi: Arc<Documents<'static>>,
+    live: Vec<Check>,
+    ready: Vec<Check>,
     shutdown: CancellationToken,
 }
 
@@ -122,8 +125,21 @@ impl Api {
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             decoded: Arc::default(),
             openapi,
+            live: Check::live(),
+            ready: Check::ready(),
             shutdown,
         }
+    }
+
+    /// The same, ready only while `is_ready` says so too; `name` is the check's in `/readyz?verbose`.
+    #[must_use]
+    pub fn with_ready_check(
+        mut self,
+        name: &'static str,
+        is_ready: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Api {
+        self.ready.push(Check::new(name, move |_| is_ready()));
+        self
     }
 }
 
@@ -155,12 +171,16 @@ async fn answer(api: &Api, mut call: Call) -> Response<ResponseBody> {
         Reply::status(&status)
     });
     drop(open);
-    api.metrics.answered(
-        subject(api, &route, &call),
-        call.commit() == Ok(Commit::DryRun),
-        reply.code,
-        began.elapsed(),
+    let took = began.elapsed();
+    tracing::debug!(
+        user = call.identity.user,
+        method = %call.method,
+        path = call.path,
+        code = reply.code.as_u16(),
+        ?took,
+        "request answered"
     );
+    api.metrics.answered(subject(api, &route, &call), call.commit() == Ok(Commit::DryRun), reply.code, took);
     reply::respond(reply, wishes, &audit_id)
 }
 

@@ -42,11 +42,6 @@ impl Cursor {
         Cursor { kind, snapshot, range, selection }
     }
 
-    /// The state that is walked.
-    pub(crate) fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
-    }
-
     /// Visits selected objects until `visit` breaks: then the object at hand was not taken.
     pub(crate) fn walk(
         &mut self,

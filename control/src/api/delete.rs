@@ -1,5 +1,6 @@
 //! DELETE of an object, and of a collection.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -8,6 +9,7 @@ use isopod_spec::field_error::{FieldErrors, Path};
 use isopod_spec::resource::Kind;
 use isopod_spec::status::{self, GroupKind, Reason, Status};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
+use k8s_openapi::jiff::Timestamp;
 
 use super::call::{self, Call};
 use super::create::view;
@@ -18,6 +20,7 @@ use super::reply::Reply;
 use super::selection::Selection;
 use super::view::{ListHead, View};
 use super::{Addressed, Api, body, restrict};
+use crate::objects::stored::MetadataView;
 use crate::objects::{Commit, DeleteOptions, Deleted, Propagation, decode_stored};
 use crate::security::Identity;
 
@@ -81,14 +84,13 @@ pub(crate) async fn delete_collection(
 
 /// Namespace and name of what is selected, `limit` of them at most.
 async fn names(mut cursor: Cursor, limit: Option<usize>) -> Result<Vec<(String, String)>, Status> {
-    use std::ops::ControlFlow;
     let mut names = Vec::new();
     loop {
         let walked = cursor.walk(|entry| {
             if limit.is_some_and(|limit| names.len() == limit) {
                 return Ok(ControlFlow::Break(()));
             }
-            let own = crate::objects::stored::MetadataView::of(&entry.value);
+            let own = MetadataView::of(&entry.value);
             names.push((own.namespace, own.name));
             Ok(ControlFlow::Continue(()))
         })?;
@@ -101,7 +103,7 @@ async fn names(mut cursor: Cursor, limit: Option<usize>) -> Result<Vec<(String, 
 
 fn list_of(api: &Api, view: &View, objects: &[Deleted]) -> Result<Vec<u8>, Status> {
     let revision = api.objects.store().snapshot().revision();
-    let now = k8s_openapi::jiff::Timestamp::now();
+    let now = Timestamp::now();
     let mut out = Vec::new();
     view.write_list_head(&mut out, &ListHead { revision, ..ListHead::default() });
     for (index, deleted) in objects.iter().enumerate() {

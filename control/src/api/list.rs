@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use http::StatusCode;
-use isopod_raft_store::{KeyRange, ReadError, Snapshot};
+use isopod_raft_store::{KeyRange, ReadError, Revision, Snapshot};
 use isopod_spec::resource::Kind;
 use isopod_spec::status::Status;
 use k8s_openapi::jiff::Timestamp;
@@ -22,6 +22,9 @@ use super::view::{ListHead, View};
 
 /// A list is sent in chunks of about this size: large enough to cost little, small enough to be bounded.
 const CHUNK_BYTES: usize = 128 << 10;
+
+/// Chunks that are made at once, ahead of the client: what a slow one costs at most, besides its snapshot.
+const CHUNKS_AT_ONCE: usize = 4;
 
 /// Lists the objects of a namespace, or of all of them.
 pub(crate) async fn list(
@@ -92,60 +95,90 @@ async fn end_of_page(mut ahead: Cursor, limit: usize) -> Result<Option<Bytes>, S
 
 /// Writes the list: at once if it is small, else chunk by chunk as the client takes it.
 async fn answer(view: View, cursor: Cursor, head: &ListHead) -> Result<Reply, Status> {
+    let mut gathering = Gathering { cursor, is_first: true, ended: false };
     let mut first = Vec::with_capacity(CHUNK_BYTES + 4096);
     view.write_list_head(&mut first, head);
-    let mut writer = Writer { view, cursor, now: Timestamp::now(), is_first: true, ended: false };
-    writer.fill(&mut first).await?;
-    if writer.ended {
+    let now = Timestamp::now();
+    let batch = gathering.next().await?;
+    batch.write(&mut first, &view, now)?;
+    if gathering.ended {
         return Ok(Reply::json(StatusCode::OK, first));
     }
     let first: Result<Bytes, BoxError> = Ok(first.into());
-    let rest = stream::unfold(writer, |mut writer| async {
-        if writer.ended {
+    let batches = stream::unfold(gathering, |mut gathering| async {
+        if gathering.ended {
             return None;
         }
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES + 4096);
         // The head is sent: all that an error can still do is to cut the answer short.
-        let filled = writer.fill(&mut chunk).await.inspect_err(|_| writer.ended = true);
-        Some((filled.map(|()| chunk.into()).map_err(Into::into), writer))
+        let batch = gathering.next().await.inspect_err(|_| gathering.ended = true);
+        Some((batch, gathering))
     });
-    let chunks = stream::iter([first]).chain(rest).boxed();
-    Ok(Reply::of(StatusCode::OK, JSON, Content::Chunks(chunks)))
+    let view = Arc::new(view);
+    let rest = batches.map(move |batch| chunk(Arc::clone(&view), batch, now)).buffered(CHUNKS_AT_ONCE);
+    Ok(Reply::of(StatusCode::OK, JSON, Content::Chunks(stream::iter([first]).chain(rest).boxed())))
 }
 
-/// Writes items and the end of a list.
-struct Writer {
-    view: View,
+/// Makes a chunk of a batch. Copying is done on the spot; decoding goes to other threads, several batches at once.
+async fn chunk(view: Arc<View>, batch: Result<Batch, Status>, now: Timestamp) -> Result<Bytes, BoxError> {
+    let batch = batch?;
+    let write = move |view: &View| {
+        let mut out = Vec::with_capacity(CHUNK_BYTES + 4096);
+        batch.write(&mut out, view, now).map(|()| Bytes::from(out))
+    };
+    if view.needs_object() {
+        return Ok(tokio::task::spawn_blocking(move || write(&view)).await??);
+    }
+    Ok(write(&view)?)
+}
+
+/// Objects that are sent together.
+struct Batch {
+    entries: Vec<(Bytes, Revision)>,
+    is_first: bool,
+    is_last: bool,
+}
+
+impl Batch {
+    fn write(&self, out: &mut Vec<u8>, view: &View, now: Timestamp) -> Result<(), Status> {
+        for (index, (value, revision)) in self.entries.iter().enumerate() {
+            if index > 0 || !self.is_first {
+                out.push(b',');
+            }
+            view.write_item(out, value, *revision, now)?;
+        }
+        if self.is_last {
+            View::write_list_tail(out);
+        }
+        Ok(())
+    }
+}
+
+/// Gathers the list's objects in batches.
+struct Gathering {
     cursor: Cursor,
-    now: Timestamp,
     is_first: bool,
     ended: bool,
 }
 
-impl Writer {
-    /// Fills one chunk.
-    async fn fill(&mut self, chunk: &mut Vec<u8>) -> Result<(), Status> {
-        loop {
-            let Writer { view, cursor, now, is_first, .. } = self;
-            let walked = cursor.walk(|entry| {
-                if chunk.len() >= CHUNK_BYTES {
+impl Gathering {
+    async fn next(&mut self) -> Result<Batch, Status> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        self.ended = loop {
+            let walked = self.cursor.walk(|entry| {
+                if bytes >= CHUNK_BYTES {
                     return Ok(ControlFlow::Break(()));
                 }
-                if !std::mem::take(is_first) {
-                    chunk.push(b',');
-                }
-                view.write_item(chunk, &entry.value, entry.modified, *now)?;
+                bytes += entry.value.len();
+                entries.push((entry.value.clone(), entry.modified));
                 Ok(ControlFlow::Continue(()))
             })?;
             match walked {
-                Walked::Stopped(_) => return Ok(()),
+                Walked::Stopped(_) => break false,
                 Walked::Paused => tokio::task::yield_now().await,
-                Walked::ToTheEnd => {
-                    View::write_list_tail(chunk);
-                    self.ended = true;
-                    return Ok(());
-                }
+                Walked::ToTheEnd => break true,
             }
-        }
+        };
+        Ok(Batch { entries, is_first: std::mem::take(&mut self.is_first), is_last: self.ended })
     }
 }

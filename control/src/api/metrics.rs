@@ -103,6 +103,11 @@ impl Metrics {
             metrics.durations.clone(),
         );
         registry.register(
+            "apiserver_request_sli_duration_seconds",
+            "The same time, under the name that objectives are measured by",
+            metrics.durations.clone(),
+        );
+        registry.register(
             "apiserver_current_inflight_requests",
             "Requests that are being answered",
             metrics.inflight.clone(),

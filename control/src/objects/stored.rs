@@ -70,9 +70,6 @@ pub(crate) struct MetadataView {
     /// Set while the object is being deleted.
     #[serde(default)]
     pub(crate) deletion_timestamp: Option<String>,
-    /// The object's identity in time.
-    #[serde(default)]
-    pub(crate) uid: String,
 }
 
 impl MetadataView {
@@ -102,7 +99,7 @@ mod tests {
     fn metadata_is_read_alone() {
         let view = MetadataView::of(VALUE);
         assert_eq!(view.labels["l"], "1");
-        assert_eq!(view.uid, "u");
+        assert_eq!(view.name, "a");
         assert_eq!(view.deletion_timestamp, None);
     }
 }

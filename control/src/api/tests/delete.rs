@@ -99,3 +99,16 @@ async fn the_clusters_own_namespaces_stay() {
         "403 Forbidden: namespaces \"default\" is forbidden: this namespace may not be deleted"
     );
 }
+
+#[tokio::test]
+async fn a_namespace_goes_when_its_content_is_said_to_be_gone() {
+    let member = Member::start().await;
+    member.created("/api/v1/namespaces", &json!({"metadata": {"name": "n"}})).await;
+    let path = "/api/v1/namespaces/n";
+    let mut marked = member.delete(path, None).await.json();
+    assert_eq!(marked["spec"]["finalizers"], json!(["kubernetes"]));
+    marked["spec"]["finalizers"] = json!([]);
+    let finalized = member.put(&format!("{path}/finalize"), &marked).await;
+    assert_eq!(finalized.code, 200, "{}", finalized.text());
+    assert_eq!(member.get(path).await.code, 404);
+}
