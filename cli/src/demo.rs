@@ -42,8 +42,8 @@ pub(crate) struct Args {
 /// Runs the demo, then stays until Ctrl-C unless `--exit` is given.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let exit = args.exit;
-    let mut cluster = step("start a cluster in this process", Cluster::start(args.cluster)).await?;
-    let outcome = deploy(&cluster).await;
+    let mut cluster = step("start a cluster in this process", Box::pin(Cluster::start(args.cluster))).await?;
+    let outcome = Box::pin(deploy(&cluster)).await;
     if outcome.is_err() || exit {
         let stopped = cluster.stop().await;
         return outcome.and(stopped);
@@ -59,7 +59,7 @@ async fn deploy(cluster: &Cluster) -> anyhow::Result<()> {
     let stored = format!("store samples/hello ({} KB) as {IMAGE}", COMPONENT.len() / 1000);
     step(&stored, push::push(&client, COMPONENT.to_vec(), &reference)).await?;
     step("apply its Namespace, Deployment and Service", apply::manifests(&client, MANIFESTS)).await?;
-    step("wait for its 3 pods to be ready", ready(&client)).await?;
+    step("wait for its 3 pods to be ready", Box::pin(ready(&client))).await?;
     let host = format!("{NAME}.{NAMESPACE}.localhost:{}", banner.ingress.port());
     let first = step("send a request through the Service", request(&banner, &host)).await?;
     let total = cluster.started().elapsed().as_millis();

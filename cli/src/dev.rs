@@ -9,6 +9,7 @@ use crate::version::Output;
 
 /// Arguments of `dev`, shared with `demo`.
 #[derive(clap::Args, Clone)]
+#[group(skip)]
 pub(crate) struct Args {
     /// Folder of all state [default: the user's data folder, then isopod]
     #[arg(long, env = "ISOPOD_DATA_DIR", value_name = "D")]

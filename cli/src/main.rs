@@ -1,5 +1,7 @@
 //! The `isopod` binary: one file per verb, wiring only.
 
+#![allow(clippy::print_stdout, reason = "standard output is what a command line answers with")]
+
 mod apply;
 mod banner;
 mod client;

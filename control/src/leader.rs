@@ -58,6 +58,10 @@ impl Singletons {
                 () = shutdown.cancelled() => return,
                 () = lost(&mut leadership, term) => tracing::info!(term, "leadership is lost: controllers and scheduler stop"),
                 what = lead(self.objects.in_term(term), &self.config, &shutdown) => {
+                    // The parts hear of the shutdown too, and may end a moment before this loop does.
+                    if shutdown.is_cancelled() {
+                        return;
+                    }
                     tracing::error!(term, what, "ended by itself: all controllers start anew");
                     tokio::time::sleep(RESTART_AFTER).await;
                 }

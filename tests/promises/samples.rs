@@ -47,7 +47,16 @@ fn script_a_python_component_is_built_and_serves() {
     let script = out.path().join("script.wasm");
     cluster.isopod(&["push", &script.display().to_string(), "registry.local/script:v1"]).ok();
     cluster.kubectl(&["apply", "-f", &format!("{ROOT}/samples/script/script.yaml")]).ok();
-    cluster.kubectl(&["wait", "-n", "script", "deployment/script", "--for=condition=Available", "--timeout=240s"]).ok();
+    cluster
+        .kubectl(&[
+            "wait",
+            "-n",
+            "script",
+            "deployment/script",
+            "--for=condition=Available",
+            "--timeout=240s",
+        ])
+        .ok();
     let (status, body) = cluster.curl("script", "script", "/");
     assert_eq!(status, 200, "{body}");
 }

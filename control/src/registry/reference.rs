@@ -30,8 +30,7 @@ impl RepositoryName {
 fn component_is_valid(component: &str) -> bool {
     let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = component.as_bytes();
-    let ends = bytes.first().is_some_and(|first| alphanumeric(first))
-        && bytes.last().is_some_and(|last| alphanumeric(last));
+    let ends = bytes.first().is_some_and(alphanumeric) && bytes.last().is_some_and(alphanumeric);
     let separators = bytes
         .split(alphanumeric)
         .all(|run| matches!(run, b"" | b"." | b"_" | b"__") || run.iter().all(|byte| *byte == b'-'));
