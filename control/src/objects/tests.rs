@@ -51,8 +51,8 @@ async fn objects_come_back_as_they_were_stored() {
     assert_eq!(objects.get::<ConfigMap>("default", "a").await, Ok(Some(made.clone())));
     assert_eq!(objects.get::<ConfigMap>("default", "b").await, Ok(None));
     let snapshot = objects.store().snapshot();
-    assert_eq!(objects.list::<ConfigMap>(&snapshot, Some("default")), [made.clone()]);
-    assert_eq!(objects.list::<ConfigMap>(&snapshot, None), [made.clone()]);
+    assert_eq!(objects.list::<ConfigMap>(&snapshot, Some("default")), std::slice::from_ref(&made));
+    assert_eq!(objects.list::<ConfigMap>(&snapshot, None), std::slice::from_ref(&made));
     let taken = objects.create(map("a")).await.expect_err("taken");
     assert_eq!(taken.reason, Reason::AlreadyExists);
     let mut changed = made.clone();

@@ -173,6 +173,7 @@ fn next(seed: &mut u64) -> usize {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one table of cases")]
 async fn no_request_however_odd_is_the_servers_fault() {
     let member = Member::start().await;
     let seed = &mut 7;

@@ -101,7 +101,8 @@ async fn pod_that_refuses_is_passed_over_with_the_body_whole() {
 
 #[tokio::test]
 async fn calls_that_fail_say_which_service_and_why() {
-    let table: [(fn(Request<Body>) -> CallError, u16, &str); 6] = [
+    type Failure = fn(Request<Body>) -> CallError;
+    let table: [(Failure, u16, &str); 6] = [
         (|_| CallError::Trap("wasm trap: unreachable".into()), 500, "trapped; its log says where"),
         (|_| CallError::Unavailable, 503, "is unavailable"),
         (|_| CallError::NoResponse, 502, "ended without a response"),

@@ -41,6 +41,7 @@ fn a_minimal_pod_is_filled_as_upstream_fills_it() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table of cases")]
 fn each_part_of_a_pod_has_its_defaults() {
     check_stored::<Pod>(
         "

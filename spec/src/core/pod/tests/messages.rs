@@ -67,6 +67,7 @@ fn container_faults(fields: &str, expected: Expect) {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table of cases")]
 fn broken_containers_are_told_what_is_wrong() {
     container_faults(
         "ports: [{name: http, containerPort: 80}, {name: http, containerPort: 0}, {name: Web!, containerPort: 70000, hostPort: -1, protocol: HTTP}]",
