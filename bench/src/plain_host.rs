@@ -1,6 +1,8 @@
 //! The peer of the node's figures: the same component, served by plain `wasmtime-wasi-http` as its documentation
 //! shows it, with the settings that measured best: pools that keep memory, epochs, a fresh instance per request.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use http_body::Body;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
@@ -22,11 +25,39 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use crate::workload;
+
 /// How often running guests are interrupted.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Arguments of `plain-host`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, value_name = "A", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The component [default: the hello sample]
+    file: Option<PathBuf>,
+}
+
+/// Serves until standard input ends, so that it does not outlive who started it. Prints its address first.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let component = match args.file {
+        Some(file) => std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?,
+        None => workload::COMPONENT.to_vec(),
+    };
+    let host = PlainHost::new(&component, vec![("POD_NAME".into(), "plain".into())])?;
+    let listener = TcpListener::bind(args.listen).await?;
+    crate::say(&listener.local_addr()?.to_string())?;
+    // In a task, so that it runs where the connections do.
+    let serving = tokio::spawn(host.serve(listener));
+    tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
+    serving.abort();
+    Ok(())
+}
+
 /// One component, ready to answer.
-pub struct PlainHost {
+pub(crate) struct PlainHost {
     component: ProxyPre<State>,
     env: Vec<(String, String)>,
 }
@@ -68,7 +99,7 @@ impl WasiHttpView for State {
 
 impl PlainHost {
     /// Compiles and links the component.
-    pub fn new(wasm: &[u8], env: Vec<(String, String)>) -> anyhow::Result<Arc<Self>> {
+    pub(crate) fn new(wasm: &[u8], env: Vec<(String, String)>) -> anyhow::Result<Arc<Self>> {
         let mut pool = PoolingAllocationConfig::new();
         pool.linear_memory_keep_resident(64 * 1024).table_keep_resident(4096).pagemap_scan(Enabled::Auto);
         let mut config = Config::new();
@@ -91,7 +122,7 @@ impl PlainHost {
     }
 
     /// Serves HTTP/1.1 until dropped.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener) -> std::io::Result<()> {
+    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) -> std::io::Result<()> {
         let mut connections = tokio::task::JoinSet::new();
         loop {
             let (stream, _) = listener.accept().await?;
@@ -109,7 +140,7 @@ impl PlainHost {
     }
 
     /// Answers one request.
-    pub async fn handle<B>(&self, request: Request<B>) -> anyhow::Result<Response<HyperOutgoingBody>>
+    pub(crate) async fn handle<B>(&self, request: Request<B>) -> anyhow::Result<Response<HyperOutgoingBody>>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,

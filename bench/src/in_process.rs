@@ -1,6 +1,7 @@
 //! What a request costs in this process, without sockets: a node's container beside a plain wasmtime host, in turns.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,17 @@ use anyhow::Context as _;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty};
-use isopod_bench::plain_host::PlainHost;
 use isopod_node::local::{Body, Caller, Outbound, OutboundError, PodIdentity, empty_body};
 use isopod_node::logs::{Logs, PodRef};
 use isopod_node::runtime::{Config, Container, ContainerSpec, Runtime};
 use sha2::{Digest as _, Sha256};
+
+use crate::bench::Bench;
+use crate::figure::{Figure, Unit};
+use crate::latency::Latencies;
+use crate::plain_host::PlainHost;
+use crate::process;
+use crate::workload;
 
 const ROUNDS: usize = 9;
 const REQUESTS: u32 = 5_000;
@@ -35,39 +42,36 @@ impl Outbound for NoNetwork {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let path = std::env::args().nth(1).unwrap_or_else(|| "samples/hello/hello.wasm".into());
-    let wasm = std::fs::read(&path).with_context(|| format!("cannot read {path}"))?;
-    let env: Vec<_> = (0..ENV).map(|i| (format!("VARIABLE_{i}"), format!("value {i}"))).collect();
-    let plain = PlainHost::new(&wasm, env.clone())?;
-    let folder = std::env::temp_dir().join(format!("isopod-bench-{}", std::process::id()));
-    let container = container(&folder, wasm, env).await?;
+/// Measures both on one thread.
+pub(crate) async fn run(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
+    let folder = process::folder(&bench.dir)?;
+    let path = folder.path().to_owned();
+    let measured = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(measure(&path))
+    });
+    let (plain, node) = measured.await??;
+    Ok(vec![
+        Figure::new("hello, a request in process", node, Unit::Microseconds)
+            .beside("plain wasmtime host", plain),
+    ])
+}
 
+/// Medians of the plain host and of the node's container, in microseconds.
+async fn measure(folder: &Path) -> anyhow::Result<(f64, f64)> {
+    let env: Vec<_> = (0..ENV).map(|i| (format!("VARIABLE_{i}"), format!("value {i}"))).collect();
+    let plain = PlainHost::new(workload::COMPONENT, env.clone())?;
+    let container = container(folder, workload::COMPONENT.to_vec(), env).await?;
     let (mut plain_times, mut node_times) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         plain_times.push(plain_round(&plain).await?);
         node_times.push(node_round(&container).await?);
     }
-    std::fs::remove_dir_all(&folder)?;
-    let (plain, node) = (median(plain_times), median(node_times));
-    let mut out = std::io::stdout().lock();
-    use std::io::Write as _;
-    writeln!(out, "plain host  {:6.2} us a request", micros(plain))?;
-    writeln!(out, "node        {:6.2} us a request", micros(node))?;
-    writeln!(
-        out,
-        "ratio       {:6.2} of the plain host's throughput",
-        plain.as_secs_f64() / node.as_secs_f64()
-    )?;
-    Ok(())
+    let micros = |times| Latencies::new(times).p50_ms() * 1000.0;
+    Ok((micros(plain_times), micros(node_times)))
 }
 
-async fn container(
-    folder: &std::path::Path,
-    wasm: Vec<u8>,
-    env: Vec<(String, String)>,
-) -> anyhow::Result<Container> {
+async fn container(folder: &Path, wasm: Vec<u8>, env: Vec<(String, String)>) -> anyhow::Result<Container> {
     let runtime = Runtime::new(Config::new(folder.join("code")))?;
     let digest: String = Sha256::digest(&wasm).iter().map(|byte| format!("{byte:02x}")).collect();
     let artifact = runtime.prepare(&format!("sha256:{digest}"), wasm.into()).await?;
@@ -107,13 +111,4 @@ async fn node_round(container: &Container) -> anyhow::Result<Duration> {
         response.into_body().collect().await.map_err(|error| anyhow::anyhow!(error))?;
     }
     Ok(start.elapsed() / REQUESTS)
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
 }

@@ -1,3 +1,0 @@
-//! Benchmarks: figures and ratios, printed, never asserted.
-
-pub mod plain_host;
