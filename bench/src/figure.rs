@@ -128,7 +128,7 @@ mod tests {
     fn numbers_have_the_digits_that_mean_something() {
         let cases = [
             (0.0, "0.00"),
-            (3.14159, "3.14"),
+            (3.456, "3.46"),
             (42.16, "42.2"),
             (198.4, "198"),
             (2167.0, "2,167"),
