@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use isopod_tests::{Cluster, eventually};
+use isopod_tests::{Cluster, Options, eventually};
 
 use super::kubectl::{HELLO, push_hello};
 
@@ -225,6 +225,36 @@ fn a_missing_config_map_key_is_named() {
     pod(&cluster, "config", "registry.local/hello:v1", env);
     let state = await_reason(&cluster, "config", "CreateContainerConfigError");
     assert!(state.contains("configmap \\\"absent\\\" not found"), "{state}");
+}
+
+#[test]
+fn a_port_below_1024_without_the_right_to_it_still_works_through_the_ingress() {
+    let limit = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").expect("Linux says");
+    if limit.trim().parse::<u16>().is_ok_and(|limit| limit <= 80) {
+        return eprintln!("on this machine everybody may open port 80: nothing to refuse");
+    }
+    let cluster = Cluster::with(Options { unprivileged: true, ..Options::default() });
+    super::kubectl::deploy_hello(&cluster);
+    eventually("hello answers through the ingress", || match cluster.curl("hello", "hello", "/") {
+        (200, _) => Ok(()),
+        (status, body) => Err(format!("{status} {body}")),
+    });
+    eventually("a warning on the Service says how to open the port", || {
+        let field = "involvedObject.kind=Service,involvedObject.name=hello,type=Warning";
+        let message = cluster
+            .kubectl(&[
+                "get",
+                "events",
+                "-n",
+                "hello",
+                "--field-selector",
+                field,
+                "-o",
+                "jsonpath={.items[*].message}",
+            ])
+            .ok();
+        if message.contains("ip_unprivileged_port_start") { Ok(()) } else { Err(message) }
+    });
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// More arguments of `isopod dev`.
     pub args: Vec<String>,
+    /// Run as a user without rights (with setpriv), when the test itself runs as root.
+    pub unprivileged: bool,
 }
 
 /// A running `isopod dev`. Dropping it ends the process.
@@ -42,8 +44,12 @@ impl Cluster {
         let data_dir =
             options.data_dir.unwrap_or_else(|| folder.as_ref().expect("made above").path().join("data"));
         let ranges = address_ranges();
-        let mut child =
-            command(&data_dir, &ranges).args(&options.args).spawn().expect("the isopod binary starts");
+        let mut command = command(&data_dir, &ranges);
+        command.args(&options.args);
+        if options.unprivileged && crate::command::is_root() {
+            command = without_rights(&command, &data_dir);
+        }
+        let mut child = command.spawn().expect("the isopod binary starts");
         let banner = read_banner(&mut child, &data_dir);
         Cluster { child, folder, data_dir, banner, ranges }
     }
@@ -148,6 +154,31 @@ fn command(data_dir: &Path, ranges: &[String; 4]) -> Command {
     command.args(["dev", "-o", "json", "--listen", "127.0.0.1:0", "--ingress", "127.0.0.1:0", "--data-dir"]);
     command.arg(data_dir).args(ranges).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// The user and group `nobody`.
+const NOBODY: u32 = 65534;
+
+/// The same command as `nobody`, who may enter the folder and run a copy of the binary in it.
+fn without_rights(command: &Command, data_dir: &Path) -> Command {
+    let folder = data_dir.parent().expect("the data folder lies in a folder of the test");
+    let binary = folder.join("isopod");
+    std::fs::create_dir_all(data_dir).expect("a folder can be made");
+    std::fs::copy(command.get_program(), &binary).expect("the binary can be copied");
+    for path in [folder, data_dir, binary.as_path()] {
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).expect("root may give files away");
+    }
+    let mut lowered = Command::new("setpriv");
+    lowered.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+    ]);
+    lowered.arg(binary).args(command.get_args());
+    lowered.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    lowered
 }
 
 /// A pair of /16 ranges for each cluster of each test process, so that their addresses do not meet.

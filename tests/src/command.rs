@@ -78,3 +78,9 @@ pub fn isopod() -> PathBuf {
     // target/<profile>/deps/<test> is beside target/<profile>/isopod.
     own.ancestors().nth(2).expect("a test lies in target/<profile>/deps").join("isopod")
 }
+
+/// Whether this test runs as root.
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
