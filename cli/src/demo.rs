@@ -24,8 +24,8 @@ const MANIFESTS: &str = include_str!("../../samples/hello/hello.yaml");
 const IMAGE: &str = "registry.local/hello:v1";
 const NAME: &str = "hello";
 const NAMESPACE: &str = "hello";
-/// Requests that the demo sends.
-const REQUESTS: usize = 9;
+/// Requests that the demo sends: enough that each of three pods answers some, also when chance decides.
+const REQUESTS: usize = 30;
 /// How long the pods may take to be ready, on a slow machine that compiles the component for the first time.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
