@@ -5,7 +5,7 @@ mod watching;
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::bench::Bench;
 use crate::connection::{Connection, delete, get, merge, post};
@@ -16,6 +16,8 @@ use crate::process::Server;
 use crate::reference::{self, KUBERNETES, Load};
 use crate::workload::{namespace, pods};
 
+/// How long a member may take to be ready at all.
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long reads are measured.
 const READ_TIME: Duration = Duration::from_secs(4);
 
@@ -24,7 +26,10 @@ pub(crate) async fn run(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let server = Server::member(bench).await?;
     let endpoint = Endpoint::read(&server.banner.kubeconfig)?;
     let mut connection = Connection::open(&endpoint).await?;
-    connection.expect(get("/readyz")).await?;
+    while let Err(error) = connection.expect(get("/readyz")).await {
+        ensure!(server.started.elapsed() < READY_TIMEOUT, "the member is not ready: {error}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let ready = server.started.elapsed().as_secs_f64() * 1000.0;
     let mut figures = vec![
         Figure::new("member, exec to /readyz, empty", ready, Unit::Milliseconds)
