@@ -134,7 +134,7 @@ fn a_component_of_another_world_is_refused_with_the_imports_it_lacks() {
 }
 
 #[test]
-fn a_corrupt_file_is_refused_when_pushed_and_when_run() {
+fn a_corrupt_file_is_refused_when_it_is_pushed() {
     let cluster = Cluster::start();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let text = folder.path().join("text.wasm");
@@ -148,6 +148,20 @@ fn a_corrupt_file_is_refused_when_pushed_and_when_run() {
     std::fs::write(&cut, broken).expect("written");
     let error = cluster.isopod(&["push", &cut.display().to_string(), "registry.local/cut:v1"]).err();
     assert!(error.contains("cannot push"), "{error}");
+}
+
+#[test]
+fn an_artifact_that_was_damaged_in_the_registry_is_not_run() {
+    let cluster = Cluster::start();
+    push_hello(&cluster, "v1");
+    // The component is the largest blob; its file is named by the digest that it no longer has.
+    let blob = super::recovery::largest(&cluster.data_dir().join("registry/blobs"));
+    let mut bytes = std::fs::read(&blob).expect("the blob can be read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&blob, bytes).expect("the blob can be written");
+    pod(&cluster, "damaged", "registry.local/hello:v1", "");
+    await_event(&cluster, "damaged", "digest");
 }
 
 #[test]

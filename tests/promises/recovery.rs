@@ -53,8 +53,8 @@ fn a_second_process_on_a_folder_is_refused() {
     cluster.kubectl(&["get", "namespaces"]).ok();
 }
 
-/// The largest file below a folder: the log of the store.
-fn largest(folder: &Path) -> PathBuf {
+/// The largest file below a folder.
+pub(crate) fn largest(folder: &Path) -> PathBuf {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
