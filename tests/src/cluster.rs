@@ -1,9 +1,9 @@
 //! A real `isopod dev` process, and the clients that talk to it.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,6 +28,8 @@ pub struct Cluster {
     data_dir: PathBuf,
     banner: Value,
     ranges: [String; 4],
+    /// Holds the ranges as long as the cluster lives.
+    _claim: File,
 }
 
 impl Cluster {
@@ -43,7 +45,7 @@ impl Cluster {
         let folder = options.data_dir.is_none().then(|| tempfile::tempdir().expect("a temporary folder"));
         let data_dir =
             options.data_dir.unwrap_or_else(|| folder.as_ref().expect("made above").path().join("data"));
-        let ranges = address_ranges();
+        let (claim, ranges) = claim_ranges();
         let mut command = command(&data_dir, &ranges);
         command.args(&options.args);
         if options.unprivileged && crate::command::is_root() {
@@ -51,7 +53,7 @@ impl Cluster {
         }
         let mut child = command.spawn().expect("the isopod binary starts");
         let banner = read_banner(&mut child, &data_dir);
-        Cluster { child, folder, data_dir, banner, ranges }
+        Cluster { child, folder, data_dir, banner, ranges, _claim: claim }
     }
 
     /// Ends the process at once, as a power cut would, and starts it again on the same folder and addresses.
@@ -181,19 +183,23 @@ fn without_rights(command: &Command, data_dir: &Path) -> Command {
     lowered
 }
 
-/// A pair of /16 ranges for each cluster of each test process, so that their addresses do not meet.
-fn address_ranges() -> [String; 4] {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let count = NEXT.fetch_add(1, Ordering::Relaxed);
-    // Pairs 127.60/61 to 127.252/253: by process id, then by count within the process.
-    let slot = (std::process::id() as u16).wrapping_mul(7).wrapping_add(count) % 97;
-    let base = 60 + 2 * slot;
-    [
-        "--pod-cidr".into(),
-        format!("127.{base}.0.0/16"),
-        "--service-cidr".into(),
-        format!("127.{}.0.0/16", base + 1),
-    ]
+/// Pairs of /16 ranges that tests share: 127.60 and 127.61 up to 127.252 and 127.253.
+const PAIRS: u32 = 97;
+
+/// A pair of ranges that no other test has while the lock is held, so that clusters side by side do not meet.
+fn claim_ranges() -> (File, [String; 4]) {
+    let folder = std::env::temp_dir().join("isopod-test-ranges");
+    std::fs::create_dir_all(&folder).expect("a folder for locks can be made");
+    for attempt in 0..PAIRS {
+        let pair = (std::process::id() + attempt) % PAIRS;
+        let lock = File::create(folder.join(pair.to_string())).expect("a lock file can be made");
+        if lock.try_lock().is_ok() {
+            let base = 60 + 2 * pair;
+            let range = |second: u32| format!("127.{second}.0.0/16");
+            return (lock, ["--pod-cidr".into(), range(base), "--service-cidr".into(), range(base + 1)]);
+        }
+    }
+    panic!("all {PAIRS} pairs of address ranges are taken by other tests");
 }
 
 #[track_caller]
