@@ -51,6 +51,8 @@ pub(crate) struct Parts {
     /// Of the newest snapshot.
     pub(crate) meta: Meta,
     pub(crate) applied: Position,
+    /// Tells this run of the member from its others.
+    pub(crate) run: u64,
 }
 
 pub(crate) struct Member {
@@ -85,7 +87,7 @@ struct Written {
 
 impl Member {
     pub(crate) fn new(config: &Config, shared: Arc<Shared>, parts: Parts) -> Result<Self, raft::Error> {
-        let Parts { machine, log, meta, applied } = parts;
+        let Parts { machine, log, meta, applied, run } = parts;
         let options = raft::Config {
             id: config.member.0,
             election_tick: ELECTION_TICKS,
@@ -108,7 +110,7 @@ impl Member {
             conf_state: meta.conf_state,
             applied,
             proposals,
-            reads: Reads::new(rand::random()),
+            reads: Reads::new(run),
             upkeep: Upkeep::new(meta.position.index, config.snapshot_after_bytes),
             outgoing: Vec::new(),
             full_until: None,

@@ -30,8 +30,12 @@ const CACHE_BYTES: usize = 4 << 20;
 /// Entries applied at a time while the log is read back.
 const REPLAY_BYTES: u64 = 4 << 20;
 
-/// Opens what `disk` holds.
-pub(crate) fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<(Arc<Shared>, Member), OpenError> {
+/// Opens what `disk` holds. `run` is a number that no other run of the member has, nearly.
+pub(crate) fn open(
+    config: &Config,
+    disk: Arc<dyn Disk>,
+    run: u64,
+) -> Result<(Arc<Shared>, Member), OpenError> {
     assert_ne!(config.member.0, 0, "zero stands for nobody");
     let names = disk.list()?;
     let (meta, mut machine, mut log) = match newest_snapshot(&names) {
@@ -48,7 +52,7 @@ pub(crate) fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<(Arc<Shared>,
     let applied = replay(&mut machine, &log, meta.position, &shared, &*disk)?;
     shared.sole_voter.store(sole_voter, Ordering::Release);
     remove_leftovers(&*disk, meta.position.index, log.cut(meta.position.index))?;
-    let parts = Parts { machine, log, meta, applied };
+    let parts = Parts { machine, log, meta, applied, run };
     let member = Member::new(config, shared.clone(), parts)
         .map_err(|error| OpenError::Raft { source: Box::new(error) })?;
     Ok((shared, member))

@@ -83,7 +83,7 @@ impl Store {
         disk: Arc<dyn Disk>,
         transport: Arc<dyn Transport>,
     ) -> Result<(Self, Driver), OpenError> {
-        let (shared, member) = open::open(config, disk.clone())?;
+        let (shared, member) = open::open(config, disk.clone(), rand::random())?;
         let driver = Driver::new(shared.clone(), member, disk, transport);
         Ok((Self { shared }, driver))
     }

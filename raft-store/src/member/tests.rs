@@ -56,7 +56,7 @@ impl Node {
             segment_bytes: 1,
             ..Config::new("/memory")
         };
-        let (shared, member) = open::open(&config, Arc::new(disk.clone())).expect("it opens");
+        let (shared, member) = open::open(&config, Arc::new(disk.clone()), rand::random()).expect("it opens");
         Self { config, disk, shared, member, cut_off: false }
     }
 
