@@ -5,8 +5,6 @@ use std::process::Command;
 
 /// A source file longer than this holds two ideas.
 const FILE_LINES_MAX: usize = 600;
-/// Tables of cases may be longer: each case is read alone.
-const TEST_LINES_MAX: usize = 900;
 
 /// Which of our crates a crate may use (ARCHITECTURE.md).
 const ARROWS: &[(&str, &[&str])] = &[
@@ -54,8 +52,7 @@ fn every_source_file_says_what_it_is_for() {
 fn source_files_stay_readable_in_one_sitting() {
     let long = tracked(".rs").into_iter().filter_map(|path| {
         let lines = read(&path).lines().count();
-        let most = if path.ends_with("tests.rs") { TEST_LINES_MAX } else { FILE_LINES_MAX };
-        (lines > most).then(|| format!("{} has {lines} lines", path.display()))
+        (lines > FILE_LINES_MAX).then(|| format!("{} has {lines} lines", path.display()))
     });
     complain("files that are too long", &long.collect::<Vec<_>>());
 }

@@ -48,7 +48,11 @@ impl Feed {
 
     /// Runs until `shutdown`, or until the store is closed.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) -> Result<(), FeedError> {
-        shutdown.run_until_cancelled(self.follow()).await.unwrap_or(Ok(()))
+        match shutdown.run_until_cancelled(self.follow()).await {
+            // The store hears of the shutdown too, and may close before this does.
+            Some(Err(_)) if shutdown.is_cancelled() => Ok(()),
+            ended => ended.unwrap_or(Ok(())),
+        }
     }
 
     async fn follow(&mut self) -> Result<(), FeedError> {

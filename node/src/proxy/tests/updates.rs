@@ -1,5 +1,7 @@
 //! Pods that come and go under load.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::sync::Notify;
@@ -19,20 +21,23 @@ async fn rolling_update_loses_no_request() {
     cluster.listens(addr).await;
 
     let stop = CancellationToken::new();
+    let answered = Arc::new(AtomicU32::new(0));
     let clients: Vec<_> = (0..8)
         .map(|_| {
-            let (client, stop) = (client(), stop.clone());
+            let (client, stop, answered) = (client(), stop.clone(), answered.clone());
             tokio::spawn(async move {
-                let mut sent = 0_u32;
                 while !stop.is_cancelled() {
                     let (status, body) = get(&client, addr).await;
                     assert_eq!(status, StatusCode::OK, "{body}");
-                    sent += 1;
+                    answered.fetch_add(1, Ordering::Relaxed);
                 }
-                sent
             })
         })
         .collect();
+    let more_answers = async || {
+        let before = answered.load(Ordering::Relaxed);
+        eventually("the clients go on", || answered.load(Ordering::Relaxed) > before + 16).await;
+    };
     for n in 4..=60 {
         // A new pod, and the oldest gone before the news of it: the worst order of events.
         pods.push((n, cluster.register(n, 80, named(n.to_string()))));
@@ -40,17 +45,19 @@ async fn rolling_update_loses_no_request() {
         drop(oldest);
         tokio::task::yield_now().await;
         publish(&pods);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        more_answers().await;
     }
-    // Even all at once, for as long as news takes.
+    // Even all at once: somebody asks while there is no pod.
     pods.clear();
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    let waiting = tokio::spawn(async move { get(&client(), addr).await });
+    eventually("it has connected", || cluster.path.metrics.connections.get() > 8).await;
     pods.push((61, cluster.register(61, 80, named("61"))));
     publish(&pods);
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(waiting.await.unwrap(), (StatusCode::OK, "61".to_owned()));
+    more_answers().await;
     stop.cancel();
     for client in clients {
-        assert!(client.await.unwrap() > 0);
+        client.await.unwrap();
     }
 }
 
@@ -128,7 +135,7 @@ async fn container_that_restarts_is_waited_for() {
     cluster.listens(addr).await;
     drop(old);
     let waiting = tokio::spawn(async move { get(&client(), addr).await });
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    eventually("it has connected", || cluster.path.metrics.connections.get() == 1).await;
     let _new = cluster.register(1, 80, named("new"));
     assert_eq!(waiting.await.unwrap(), (StatusCode::OK, "new".to_owned()));
 }
