@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use isopod_raft_store::{Config, Store};
+use isopod_raft_store::{Config, DriverError, Store};
 use isopod_spec::resource::Target;
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{Feed, Follower};
@@ -100,18 +101,39 @@ fn describe(change: &Change) -> String {
     format!("{} {what}", delta.key)
 }
 
+/// A running store, and the objects in it.
+struct Running {
+    store: Store,
+    objects: Objects,
+    shutdown: CancellationToken,
+    driver: JoinHandle<Result<(), DriverError>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Running {
+    async fn open() -> Running {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, driver) = Store::open(Config::new(dir.path())).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let driver = tokio::spawn(driver.run(shutdown.clone()));
+        let policy = Policy { service_range: "127.43.0.0/16".parse().unwrap() };
+        Running { objects: Objects::new(store.clone(), policy), store, shutdown, driver, _dir: dir }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.driver.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_subscriber_sees_the_state_then_every_change_and_the_view_after_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, driver) = Store::open(Config::new(dir.path())).await.unwrap();
-    let shutdown = CancellationToken::new();
-    let driver = tokio::spawn(driver.run(shutdown.clone()));
-    let policy = Policy { service_range: "127.43.0.0/16".parse().unwrap() };
-    let objects = Objects::new(store.clone(), policy);
+    let running = Running::open().await;
+    let Running { store, objects, .. } = &running;
     objects.create(namespace("before")).await.unwrap();
-    let mut feed = Feed::new(store);
+    let mut feed = Feed::new(store.clone());
     let mut batches = feed.subscribe();
-    let feed = tokio::spawn(feed.run(shutdown.clone()));
+    let feed = tokio::spawn(feed.run(running.shutdown.clone()));
     let first = batches.recv().await.unwrap();
     assert!(matches!(first.raw, Raw::Whole(_)));
     assert_eq!(first.changes.iter().map(describe).collect::<Vec<_>>(), ["before created"]);
@@ -131,19 +153,14 @@ async fn a_subscriber_sees_the_state_then_every_change_and_the_view_after_it() {
     assert_eq!(told, ["a created", "b created", "b changed", "a changed"]);
     assert_eq!(view.namespaces.get(&ObjectKey::new("", "b")).unwrap().metadata, b.metadata);
     assert_eq!((first.view.namespaces.len(), view.namespaces.len()), (1, 3));
-    shutdown.cancel();
+    running.stop().await;
     feed.await.unwrap().unwrap();
-    driver.await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_resync_tells_exactly_what_differs() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, driver) = Store::open(Config::new(dir.path())).await.unwrap();
-    let shutdown = CancellationToken::new();
-    let driver = tokio::spawn(driver.run(shutdown.clone()));
-    let policy = Policy { service_range: "127.43.0.0/16".parse().unwrap() };
-    let objects = Objects::new(store.clone(), policy);
+    let running = Running::open().await;
+    let Running { store, objects, .. } = &running;
     for name in ["kept", "changed"] {
         objects.create(namespace(name)).await.unwrap();
     }
@@ -161,6 +178,5 @@ async fn a_resync_tells_exactly_what_differs() {
     let told: Vec<String> = follower.resync(&store.snapshot()).iter().map(describe).collect();
     assert_eq!(told, ["changed changed", "new created", "gone deleted"]);
     assert_eq!(follower.resync(&store.snapshot()).len(), 0);
-    shutdown.cancel();
-    driver.await.unwrap().unwrap();
+    running.stop().await;
 }
