@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::{ProposeError, ReadError};
 use crate::history::{Commit, History, Limits};
 use crate::inbox::Inbox;
-use crate::membership::{ClusterId, Leadership};
+use crate::membership::{ClusterId, Leadership, MemberId};
 use crate::state::{Revision, Snapshot};
 use crate::transport::{self, MessageError};
 use crate::worker::Outcome;
@@ -178,7 +178,19 @@ impl Shared {
 
     /// Hands a message of another member to the driver.
     pub(crate) fn receive(&self, bytes: &[u8]) -> Result<(), MessageError> {
+        self.take(transport::decode(self.cluster, bytes)?)
+    }
+
+    /// The same, when it is known whose it must be.
+    pub(crate) fn receive_from(&self, sender: MemberId, bytes: &[u8]) -> Result<(), MessageError> {
         let message = transport::decode(self.cluster, bytes)?;
+        if message.from != sender.0 {
+            return Err(MessageError::OtherSender { found: MemberId(message.from) });
+        }
+        self.take(message)
+    }
+
+    fn take(&self, message: Message) -> Result<(), MessageError> {
         if self.inbox.len() >= MESSAGES_MAX {
             return Err(MessageError::Overloaded);
         }
@@ -210,5 +222,26 @@ impl Shared {
         let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, BUDGET_BYTES / PERMIT_BYTES);
         let permits = u32::try_from(permits).expect("the budget has few enough units");
         self.budget.clone().acquire_many_owned(permits).await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::eraftpb::MessageType;
+
+    use super::*;
+    use crate::machine::Machine;
+
+    #[test]
+    fn a_message_in_the_name_of_another_member_is_refused() {
+        let cluster = ClusterId(7);
+        let shared = Shared::new(&Config::new("unused"), cluster, Machine::new().snapshot());
+        let message = Message { msg_type: MessageType::MsgHeartbeat, from: 2, to: 1, ..Message::default() };
+        let bytes = transport::encode(cluster, &message).expect("one for others");
+        let found = MemberId(2);
+        assert_eq!(shared.receive_from(MemberId(3), &bytes), Err(MessageError::OtherSender { found }));
+        assert_eq!(shared.inbox.len(), 0);
+        assert_eq!(shared.receive_from(found, &bytes), Ok(()));
+        assert_eq!(shared.inbox.len(), 1);
     }
 }

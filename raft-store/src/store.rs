@@ -14,7 +14,7 @@ use crate::disk::{Disk, LocalDisk};
 use crate::driver::Driver;
 use crate::error::{OpenError, ProposeError, ReadError};
 use crate::history::NoState;
-use crate::membership::Leadership;
+use crate::membership::{Leadership, MemberId};
 use crate::open;
 use crate::shared::Shared;
 use crate::state::{KeyRange, Revision, Snapshot};
@@ -154,6 +154,12 @@ impl Store {
     /// Takes a message that another member's [`Transport`] sent to this one.
     pub fn receive(&self, message: &[u8]) -> Result<(), MessageError> {
         self.shared.receive(message)
+    }
+
+    /// As [`receive`](Self::receive), for a transport that knows who sent the message: one that speaks in another
+    /// member's name is refused.
+    pub fn receive_from(&self, sender: MemberId, message: &[u8]) -> Result<(), MessageError> {
+        self.shared.receive_from(sender, message)
     }
 
     /// Sizes and counters for metrics and `/readyz`.

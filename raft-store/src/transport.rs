@@ -43,6 +43,12 @@ pub enum MessageError {
         /// Which one.
         found: ClusterId,
     },
+    /// It speaks in the name of another member than the one it came from.
+    #[error("the message is in the name of member {found}, who did not send it")]
+    OtherSender {
+        /// In whose name.
+        found: MemberId,
+    },
     /// Too much waits already; Raft will send what matters again.
     #[error("too many messages wait")]
     Overloaded,
