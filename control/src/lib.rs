@@ -9,6 +9,7 @@ mod events;
 pub mod leader;
 mod node_client;
 pub mod objects;
+pub mod peers;
 pub mod registry;
 pub mod run;
 pub mod scheduler;

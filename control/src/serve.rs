@@ -87,7 +87,7 @@ pub(crate) async fn run(
 }
 
 /// Out of descriptors, or the client has gone already: the listener itself is sound.
-fn is_momentary(error: &io::Error) -> bool {
+pub(crate) fn is_momentary(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(code) if code == rustix::io::Errno::MFILE.raw_os_error() || code == rustix::io::Errno::NFILE.raw_os_error())
         || matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }

@@ -71,6 +71,11 @@ impl Subject {
         Subject { user: format!("system:node:{name}"), groups: vec![super::identity::NODES.into()] }
     }
 
+    /// A member among its peers.
+    pub fn peer(member: u64) -> Subject {
+        Subject { user: format!("system:member:{member}"), groups: vec![super::identity::MEMBERS.into()] }
+    }
+
     /// A member, when it asks a node for logs.
     pub fn member() -> Subject {
         Subject { user: "system:isopod".into(), groups: vec![super::identity::MASTERS.into()] }
@@ -181,12 +186,32 @@ impl CertificateAuthority {
         self.sign(params)
     }
 
+    /// A member's certificate for both ends of its connections with the others.
+    pub fn issue_peer(&self, member: u64) -> Result<IssuedCertificate, Error> {
+        let subject = Subject::peer(member);
+        let mut params = valid_for(CertificateParams::default(), LEAF_DAYS);
+        params.distinguished_name.push(DnType::CommonName, subject.user);
+        for group in subject.groups {
+            params.distinguished_name.push(DnType::OrganizationName, group);
+        }
+        params.subject_alt_names.push(SanType::DnsName(peer_name(member).try_into()?));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
     fn sign(&self, mut params: CertificateParams) -> Result<IssuedCertificate, Error> {
         params.use_authority_key_identifier_extension = true;
         let pair = KeyPair::generate()?;
         let certificate = params.signed_by(&pair, &self.issuer)?;
         Ok(IssuedCertificate { certificate_pem: certificate.pem(), key_pem: pair.serialize_pem() })
     }
+}
+
+/// The name in a member's certificate, whatever its address is: whoever connects to a member knows whom it wants.
+pub fn peer_name(member: u64) -> String {
+    format!("member-{member}.isopod.internal")
 }
 
 fn valid_for(mut params: CertificateParams, days: i64) -> CertificateParams {

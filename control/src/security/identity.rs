@@ -12,6 +12,9 @@ pub const MASTERS: &str = "system:masters";
 /// The group of all nodes; a node's user is `system:node:<name>`.
 pub const NODES: &str = "system:nodes";
 
+/// The group of all members of the control plane; a member's user is `system:member:<id>`.
+pub const MEMBERS: &str = "system:members";
+
 /// A caller, after authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -57,6 +60,11 @@ impl Identity {
     /// The node's name when this is the identity of a node.
     pub fn node(&self) -> Option<&str> {
         self.user.strip_prefix("system:node:").filter(|_| self.is_in(NODES))
+    }
+
+    /// The member's number when this is the identity of a member among its peers.
+    pub fn member(&self) -> Option<u64> {
+        self.user.strip_prefix("system:member:").filter(|_| self.is_in(MEMBERS))?.parse().ok()
     }
 }
 

@@ -52,6 +52,31 @@ pub fn client(authority_pem: &str, own: &IssuedCertificate) -> Result<ClientConf
         .map_err(Error::Certificate)
 }
 
+/// Both ends of the connections between members.
+#[derive(Clone)]
+pub struct PeerTls {
+    /// Takes connections of members of this cluster only.
+    pub server: Arc<ServerConfig>,
+    /// Connects to members of this cluster only.
+    pub client: Arc<ClientConfig>,
+}
+
+/// Connections between members: both sides must show a certificate of the authority; `own` is this member's.
+pub fn peers(authority: &CertificateAuthority, own: &IssuedCertificate) -> Result<PeerTls, Error> {
+    let trusted = Arc::new(roots(authority.certificate_pem())?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(trusted, provider()).build()?;
+    let mut server = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Certificate)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![own.certificate_der()], own.key_der())
+        .map_err(Error::Certificate)?;
+    let mut client = client(authority.certificate_pem(), own)?;
+    server.alpn_protocols = vec![b"h2".to_vec()];
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(PeerTls { server: Arc::new(server), client: Arc::new(client) })
+}
+
 fn roots(authority_pem: &str) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let certificate = CertificateDer::from_pem_slice(authority_pem.as_bytes())
