@@ -30,7 +30,7 @@ use crate::proxy::{self, Proxy, Range, Sharing};
 use crate::register::{Facts, Registration};
 use crate::runtime::{self, Runtime, RuntimeError};
 use crate::server::{self, Server};
-use crate::volumes::Volumes;
+use crate::volumes::{Refresher, Volumes};
 
 /// Pods of one node at most. An idle one costs little; this bounds what the API has to hold for a node.
 const PODS: u32 = 10_000;
@@ -127,6 +127,7 @@ pub struct Node {
     server: Server,
     agent: Agent,
     service_watch: ServiceWatch,
+    refresher: Refresher,
     event_writer: EventWriter,
     flusher: Flusher,
     registration: Registration,
@@ -162,12 +163,15 @@ impl Node {
         };
         let flusher = logs.flusher();
         let outbound = proxy.handle().outbound();
+        let sources = Sources::new(client.clone());
+        let volumes = Volumes::new(data("volumes"), sources.clone(), host(&facts));
+        let refresher = volumes.refresher(client.clone(), events.clone());
         let starter = Starter::new(
             runtime,
             images.clone(),
-            Sources::new(client.clone()),
+            sources,
             services,
-            Volumes::new(data("volumes")),
+            volumes,
             logs,
             local,
             outbound,
@@ -184,6 +188,7 @@ impl Node {
             proxy,
             server,
             service_watch,
+            refresher,
             event_writer,
             flusher,
             registration,
@@ -210,6 +215,7 @@ impl Node {
         parts.spawn("server", self.server.run(traffic.clone()));
         parts.spawn("agent", self.agent.run(work.clone()));
         parts.spawn("watch of Services", self.service_watch.run(work.clone()));
+        parts.spawn("refresher of volumes", self.refresher.run(work.clone()));
         parts.spawn("registration", self.registration.run(work.clone()));
         parts.spawn("log writer", self.flusher.run(rest.clone()));
         parts.spawn("event writer", self.event_writer.run(rest.clone()));
@@ -218,7 +224,7 @@ impl Node {
         traffic.cancel();
         parts.all_of(&["proxy", "server"]).await;
         work.cancel();
-        parts.all_of(&["agent", "watch of Services", "registration"]).await;
+        parts.all_of(&["agent", "watch of Services", "refresher of volumes", "registration"]).await;
         rest.cancel();
         parts.all_of(&["log writer", "event writer"]).await;
         match ended {

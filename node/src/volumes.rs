@@ -1,32 +1,37 @@
 //! The folders of pods, and which of them a container sees.
 //!
 //! A volume lies in `<root>/<uid>/<volume>` as long as its pod lives. Volumes made of objects (ConfigMap, Secret,
-//! downward API, projected) are read-only for containers and are replaced as a whole: readers see the old files or
-//! the new ones, never a mixture. A guest sees a volume as a preopened folder, so what is mounted must be a folder.
+//! downward API, projected) are read-only for containers, follow their objects, and are replaced as a whole: readers
+//! see the old files or the new ones, never a mixture. A guest sees a volume as a preopened folder, so what is mounted must be a folder.
 
 mod content;
+mod made;
+mod refresh;
 mod swap;
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{HostPathVolumeSource, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, Volume, VolumeMount};
 use thiserror::Error;
 
-use self::content::Files;
-use crate::agent::env::Inputs;
+use self::made::{Made, Table};
+pub use self::refresh::Refresher;
+use crate::agent::env::{Host, Inputs};
+use crate::agent::events::Events;
 use crate::agent::pod::spec;
 use crate::agent::sources::Sources;
-use crate::coalesce::Coalesce;
 use crate::runtime::{Access, Mount};
 
 /// The volumes of this node's pods. A cheap handle.
 #[derive(Clone)]
 pub struct Volumes {
     root: Arc<PathBuf>,
-    /// Containers of one pod that start together share the work.
-    writes: Coalesce<PathBuf, Result<(), Arc<io::Error>>>,
+    sources: Sources,
+    host: Arc<Host>,
+    /// Those made of objects.
+    table: Table,
 }
 
 /// Why a volume is not ready.
@@ -49,18 +54,28 @@ pub enum VolumeError {
 }
 
 impl Volumes {
-    /// Volumes below `root`, which is made when first needed.
-    pub fn new(root: PathBuf) -> Self {
-        Self { root: Arc::new(root), writes: Coalesce::default() }
+    /// Volumes below `root`, which is made when first needed, on the machine `host`.
+    pub fn new(root: PathBuf, sources: Sources, host: Host) -> Self {
+        Self { root: Arc::new(root), sources, host: Arc::new(host), table: Table::default() }
+    }
+
+    /// The task that keeps volumes made of objects up to date. What it cannot do it tells as events.
+    pub fn refresher(&self, client: kube::Client, events: Events) -> Refresher {
+        Refresher::new(self.clone(), client, events)
+    }
+
+    /// The pod is as given now: what its volumes tell of it is brought up to date.
+    pub fn pod_changed(&self, pod: &Arc<Pod>) {
+        self.table.pod_changed(pod);
     }
 
     /// Makes ready what the container mounts.
-    pub async fn mounts(&self, inputs: &Inputs<'_>, sources: &Sources) -> Result<Vec<Mount>, VolumeError> {
+    pub async fn mounts(&self, inputs: &Inputs<'_>) -> Result<Vec<Mount>, VolumeError> {
         let mut mounts = Vec::new();
         for mount in inputs.container.volume_mounts.iter().flatten() {
             let declared = spec(inputs.pod).volumes.iter().flatten().find(|volume| volume.name == mount.name);
             let volume = declared.ok_or_else(|| VolumeError::Undeclared { volume: mount.name.clone() })?;
-            let ready = self.mount(volume, mount, inputs, sources).await;
+            let ready = self.mount(volume, mount, inputs).await;
             mounts.push(ready.map_err(|reason| VolumeError::SetUp { volume: volume.name.clone(), reason })?);
         }
         // Of two folders of which one lies in the other, the inner one must come last.
@@ -70,6 +85,7 @@ impl Volumes {
 
     /// Deletes the volumes of a pod that is gone. Blocks on the disk.
     pub fn remove_pod(&self, uid: &str) -> io::Result<()> {
+        self.table.remove(uid);
         match std::fs::remove_dir_all(self.root.join(uid)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
@@ -96,7 +112,6 @@ impl Volumes {
         volume: &Volume,
         mount: &VolumeMount,
         inputs: &Inputs<'_>,
-        sources: &Sources,
     ) -> Result<Mount, String> {
         let uid = inputs.pod.metadata.uid.as_deref().unwrap_or_default();
         let folder = self.root.join(uid).join(&volume.name);
@@ -106,8 +121,8 @@ impl Volumes {
         } else if let Some(host_path) = &volume.host_path {
             (host_folder(host_path)?, true)
         } else {
-            let files = content::files(volume, inputs, sources).await?;
-            self.write(&folder, files).await?;
+            let made = self.table.enter(Made::new(folder.clone(), volume, inputs));
+            made.make(&self.sources, &self.host).await?;
             (folder, false)
         };
         let host_path = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
@@ -122,15 +137,6 @@ impl Volumes {
             false => Access::ReadOnly,
         };
         Ok(Mount { host_path, guest_path: mount.mount_path.clone(), access })
-    }
-
-    async fn write(&self, folder: &Path, files: Files) -> Result<(), String> {
-        let target = folder.to_owned();
-        let write = async move {
-            let written = tokio::task::spawn_blocking(move || swap::replace(&target, &files)).await;
-            written.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(Arc::new)
-        };
-        self.writes.get(folder.to_owned(), write).await.map_err(|error| error.to_string())
     }
 }
 

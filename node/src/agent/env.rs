@@ -25,7 +25,7 @@ use self::expand::expand;
 /// What a container's environment is made of.
 pub struct Inputs<'a> {
     /// The pod.
-    pub pod: &'a Pod,
+    pub pod: &'a Arc<Pod>,
     /// The container in it.
     pub container: &'a Container,
     /// The pod's address.

@@ -47,7 +47,10 @@ impl Agent {
     fn observe(&mut self, pod: Pod) -> Option<Uid> {
         let uid = Uid::from(pod.metadata.uid.as_deref()?);
         match self.pods.get_mut(&uid) {
-            Some(entry) => entry.update(pod),
+            Some(entry) => {
+                entry.update(pod);
+                self.starter.volumes.pod_changed(&entry.state.pod);
+            }
             None => self.add(pod)?,
         }
         self.mark(&uid);

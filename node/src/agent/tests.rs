@@ -129,12 +129,15 @@ async fn run(
     let address = "127.0.0.1".parse().unwrap();
     let host = Host { node_name: "node".into(), address, allocatable: Default::default() };
     let flusher = logs.flusher();
+    let sources = Sources::new(client.clone());
+    let volumes = Volumes::new(folder.join("volumes"), sources.clone(), host.clone());
+    let refresher = volumes.refresher(client.clone(), events.clone());
     let starter = Starter::new(
         Runtime::new(config).unwrap(),
         images,
-        Sources::new(client.clone()),
+        sources,
         services,
-        Volumes::new(folder.join("volumes")),
+        volumes,
         logs,
         local,
         Arc::new(NoWayOut),
@@ -146,6 +149,7 @@ async fn run(
     tokio::join!(
         agent.run(stop.clone()),
         watch.run(stop.clone()),
+        refresher.run(stop.clone()),
         flusher.run(stop.clone()),
         writer.run(stop)
     );

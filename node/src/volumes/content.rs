@@ -64,6 +64,19 @@ pub(super) async fn files(volume: &Volume, inputs: &Inputs<'_>, sources: &Source
     Ok(files)
 }
 
+/// The objects that the volume is made of.
+pub(super) fn references(volume: &Volume) -> Vec<Reference> {
+    let mut found = Vec::new();
+    found.extend(volume.config_map.iter().map(|map| Reference::ConfigMap(map.name.clone())));
+    let secret = volume.secret.iter().flat_map(|secret| &secret.secret_name);
+    found.extend(secret.map(|name| Reference::Secret(name.clone())));
+    for source in volume.projected.iter().flat_map(|projected| &projected.sources).flatten() {
+        found.extend(source.config_map.iter().map(|map| Reference::ConfigMap(map.name.clone())));
+        found.extend(source.secret.iter().map(|secret| Reference::Secret(secret.name.clone())));
+    }
+    found
+}
+
 async fn add_projection(
     projection: &VolumeProjection,
     mode: i32,

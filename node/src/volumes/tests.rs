@@ -7,9 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::content::FileContent;
+use super::content::{FileContent, Files};
 use super::*;
-use crate::agent::env::{Host, Objects};
+use crate::agent::env::{Host, Objects, Reference};
 
 fn file(content: &str) -> FileContent {
     FileContent { content: content.as_bytes().to_vec(), mode: 0o644 }
@@ -57,7 +57,6 @@ fn a_sub_path_stays_in_its_volume() {
 
 struct Fixture {
     volumes: Volumes,
-    sources: Sources,
     _folder: TempDir,
 }
 
@@ -68,26 +67,26 @@ impl Fixture {
         // Nothing here asks the API.
         let client =
             kube::Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
-        let volumes = Volumes::new(folder.path().to_owned());
-        Self { volumes, sources: Sources::new(client), _folder: folder }
+        let host =
+            Host { node_name: "n".into(), address: [127, 0, 0, 1].into(), allocatable: BTreeMap::new() };
+        let volumes = Volumes::new(folder.path().to_owned(), Sources::new(client), host);
+        Self { volumes, _folder: folder }
     }
 
     async fn mounts(&self, volumes: Value, mounts: Value) -> Result<Vec<Mount>, String> {
         let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"a": "b"}},
                          "spec": {"volumes": volumes, "containers": [{"name": "c", "volumeMounts": mounts}]}});
-        let pod: Pod = serde_json::from_value(pod).unwrap();
-        let address = "127.0.0.1".parse().unwrap();
-        let host = Host { node_name: "n".into(), address, allocatable: BTreeMap::new() };
+        let pod: Arc<Pod> = Arc::new(serde_json::from_value(pod).unwrap());
         let inputs = Inputs {
             pod: &pod,
             container: &spec(&pod).containers[0],
             address: "127.42.0.7".parse().unwrap(),
-            host: &host,
+            host: &self.volumes.host,
             objects: &Objects::default(),
             links: BTreeMap::new(),
             image: &[],
         };
-        self.volumes.mounts(&inputs, &self.sources).await.map_err(|error| error.to_string())
+        self.volumes.mounts(&inputs).await.map_err(|error| error.to_string())
     }
 }
 
@@ -108,7 +107,8 @@ async fn containers_see_what_they_mount() {
     assert_eq!(fs::read_to_string(info.join("in/ip")).unwrap(), "127.42.0.7");
     fixture.volumes.remove_unknown(&["u".to_owned()]).unwrap();
     assert!(info.exists());
-    fixture.volumes.remove_pod("u").unwrap();
+    let volumes = fixture.volumes.clone();
+    tokio::task::spawn_blocking(move || volumes.remove_pod("u")).await.unwrap().unwrap();
     assert!(!info.exists());
 }
 
@@ -129,4 +129,56 @@ async fn what_cannot_be_mounted_is_named() {
     ] {
         assert_eq!(fixture.mounts(volumes, mount()).await.unwrap_err(), want);
     }
+}
+
+/// The names of the volumes that are due now.
+async fn due(table: &Table) -> Vec<String> {
+    let mut due: Vec<_> = match tokio::time::timeout(std::time::Duration::ZERO, table.due()).await {
+        Ok(due) => due.iter().map(|made| made.name().to_owned()).collect(),
+        Err(_) => Vec::new(),
+    };
+    due.sort();
+    due
+}
+
+#[tokio::test]
+async fn what_changes_makes_its_volumes_due_until_the_pod_is_gone() {
+    let fixture = Fixture::new();
+    let table = fixture.volumes.table.clone();
+    let volumes = json!([
+        {"name": "one", "configMap": {"name": "a"}},
+        {"name": "two", "projected": {"sources": [{"configMap": {"name": "a"}}, {"secret": {"name": "s"}}]}},
+        {"name": "d", "downwardAPI": {"items": [{"path": "l", "fieldRef": {"fieldPath": "metadata.labels"}}]}},
+    ]);
+    for name in ["one", "two", "d"] {
+        // Those of objects cannot be made, as there is no API; from now on their objects are minded all the same.
+        fixture.mounts(volumes.clone(), json!([{"name": name, "mountPath": "/v"}])).await.ok();
+    }
+    let object = |reference| ("ns".to_owned(), reference);
+    let map = object(Reference::ConfigMap("a".into()));
+    table.object_changed(&map);
+    table.object_changed(&map);
+    assert_eq!(due(&table).await, ["one", "two"]);
+    table.object_changed(&object(Reference::Secret("s".into())));
+    assert_eq!(due(&table).await, ["two"]);
+    for other in [object(Reference::Secret("a".into())), ("other".into(), Reference::ConfigMap("a".into()))] {
+        table.object_changed(&other);
+    }
+    assert_eq!(due(&table).await, Vec::<String>::new());
+
+    let pod = |label: &str| {
+        let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"a": label}},
+                         "spec": {"containers": [{"name": "c"}]}});
+        Arc::new(serde_json::from_value::<Pod>(pod).unwrap())
+    };
+    fixture.volumes.pod_changed(&pod("b"));
+    assert_eq!(due(&table).await, Vec::<String>::new());
+    fixture.volumes.pod_changed(&pod("new"));
+    assert_eq!(due(&table).await, ["d", "one", "two"]);
+
+    table.object_changed(&map);
+    let volumes = fixture.volumes.clone();
+    tokio::task::spawn_blocking(move || volumes.remove_pod("u")).await.unwrap().unwrap();
+    table.object_changed(&map);
+    assert_eq!(due(&table).await, Vec::<String>::new());
 }

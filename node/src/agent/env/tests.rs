@@ -9,7 +9,7 @@ fn build(container: Value, objects: &Objects) -> Result<Vec<String>, String> {
     let pod = json!({"metadata": {"name": "p", "namespace": "ns", "uid": "u", "labels": {"a/b": "l"}},
                      "spec": {"serviceAccountName": "sa", "containers": [container,
                         {"name": "other", "resources": {"limits": {"memory": "1Gi"}}}]}});
-    let pod: Pod = serde_json::from_value(pod).unwrap();
+    let pod: Arc<Pod> = Arc::new(serde_json::from_value(pod).unwrap());
     let allocatable = [("cpu".to_owned(), 2000), ("memory".to_owned(), 4096)].into();
     let host = Host { node_name: "n".into(), address: "127.0.0.1".parse().unwrap(), allocatable };
     let link = Link {
