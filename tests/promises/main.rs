@@ -8,4 +8,5 @@ mod recovery;
 mod samples;
 mod security;
 mod tidy;
+mod volumes;
 mod workloads;

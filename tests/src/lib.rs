@@ -4,6 +4,7 @@
 //! side. Processes are ended by their id when a [`Cluster`] is dropped, also when its test fails; the folder of a
 //! failed test is kept and named.
 
+pub mod ask;
 pub mod cluster;
 pub mod command;
 pub mod wait;

@@ -93,6 +93,11 @@ impl Guest for Unruly {
             }
             // Asks the host and path of the query, and passes the answer on.
             "/fetch" => Answer::text(out, &fetch(query)),
+            // Files of its volumes: the query is the path.
+            "/read" => Answer::outcome(out, std::fs::read_to_string(query)),
+            "/list" => Answer::outcome(out, list(query)),
+            "/write" => Answer::outcome(out, std::fs::write(query, "written\n").map(|()| "done\n".into())),
+            "/remove" => Answer::outcome(out, std::fs::remove_file(query).map(|()| "done\n".into())),
             // Fills the stack.
             "/recurse" => Answer::text(out, &format!("{}\n", recurse(1))),
             // Asks the host for more memory than it should give: the query says how.
@@ -134,11 +139,16 @@ struct Answer {
 
 impl Answer {
     fn start(out: ResponseOutparam, headers: &[(&str, &str)]) -> Self {
+        Self::start_with(out, 200, headers)
+    }
+
+    fn start_with(out: ResponseOutparam, status: u16, headers: &[(&str, &str)]) -> Self {
         let fields = Fields::new();
         for (name, value) in headers {
             fields.append(name, value.as_bytes()).expect("a plain header");
         }
         let response = OutgoingResponse::new(fields);
+        response.set_status_code(status).expect("a status");
         let body = response.body().expect("the first time it is taken");
         ResponseOutparam::set(out, Ok(response));
         let stream = body.write().expect("the first time it is taken");
@@ -151,6 +161,18 @@ impl Answer {
         answer.finish();
     }
 
+    /// The text, or 503 with the kind of the error: what a probe takes for a failure.
+    fn outcome(out: ResponseOutparam, outcome: std::io::Result<String>) {
+        match outcome {
+            Ok(text) => Self::text(out, &text),
+            Err(error) => {
+                let mut answer = Self::start_with(out, 503, &[("content-type", "text/plain")]);
+                answer.write(format!("{:?}\n", error.kind()).as_bytes());
+                answer.finish();
+            }
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("somebody reads");
         self.stream.flush().expect("somebody reads");
@@ -160,6 +182,17 @@ impl Answer {
         drop(self.stream);
         OutgoingBody::finish(self.body, None).expect("all was written");
     }
+}
+
+/// Names in a folder, without those that begin with two dots.
+fn list(path: &str) -> std::io::Result<String> {
+    let mut names: Vec<_> = std::fs::read_dir(path)?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.retain(|name| !name.starts_with(".."));
+    names.sort();
+    Ok(format!("{}\n", names.join(" ")))
 }
 
 fn spin() -> ! {
