@@ -17,6 +17,8 @@ impl wasip2::exports::cli::run::Guest for Tool {
             ["spin"] => loop {
                 std::hint::black_box(());
             },
+            // How far it gets in so many seconds.
+            ["count", seconds] => println!("{}", count(seconds.parse().expect("a number"))),
             ["sleep"] => std::thread::sleep(std::time::Duration::from_secs(3600)),
             ["trap"] => panic!("as asked"),
             ["hog"] => {
@@ -63,6 +65,18 @@ impl wasip2::exports::cli::run::Guest for Tool {
         }
         std::io::stdout().flush().map_err(|_| ())
     }
+}
+
+fn count(seconds: u64) -> u64 {
+    let begun = std::time::Instant::now();
+    let mut turns = 0;
+    while begun.elapsed().as_secs() < seconds {
+        for turn in 0..10_000_u64 {
+            std::hint::black_box(turn);
+        }
+        turns += 1;
+    }
+    turns
 }
 
 fn lookup(name: &str) -> String {
