@@ -8,6 +8,7 @@ mod probes;
 mod recovery;
 mod samples;
 mod security;
+mod services;
 mod tidy;
 mod volumes;
 mod workloads;
