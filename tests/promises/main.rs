@@ -4,6 +4,7 @@ mod bad_input;
 mod cli;
 mod demo;
 mod kubectl;
+mod nodes;
 mod probes;
 mod recovery;
 mod samples;

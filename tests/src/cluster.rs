@@ -28,6 +28,7 @@ pub struct Cluster {
     data_dir: PathBuf,
     banner: Value,
     ranges: [String; 4],
+    args: Vec<String>,
     /// Holds the ranges as long as the cluster lives.
     _claim: File,
 }
@@ -53,14 +54,16 @@ impl Cluster {
         }
         let mut child = command.spawn().expect("the isopod binary starts");
         let banner = read_banner(&mut child, &data_dir);
-        Cluster { child, folder, data_dir, banner, ranges, _claim: claim }
+        Cluster { child, folder, data_dir, banner, ranges, args: options.args, _claim: claim }
     }
 
-    /// Ends the process at once, as a power cut would, and starts it again on the same folder and addresses.
+    /// Ends the process at once, as a power cut would, and starts it again on the same folder and addresses and with
+    /// the same arguments.
     #[track_caller]
     pub fn kill_and_restart(&mut self) {
         self.kill();
-        self.child = command(&self.data_dir, &self.ranges).spawn().expect("the isopod binary starts");
+        let mut command = command(&self.data_dir, &self.ranges);
+        self.child = command.args(&self.args).spawn().expect("the isopod binary starts");
         self.banner = read_banner(&mut self.child, &self.data_dir);
     }
 
