@@ -20,8 +20,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tower::Service;
 
-/// A connection on which nothing moves is asked for a sign of life this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// A connection on which nothing moves is asked for a sign of life this often ...
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// ... and given up when none comes: a member that was stopped keeps its connections.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A member that does not take a connection in this time, TLS included, is passed over.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What may be under way before the receiver must take it: lists of many pods come over one connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
@@ -123,7 +127,6 @@ pub fn api_client(
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(Duration::from_secs(5)));
     let connector =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(tcp);
     let http = HttpClient::builder(TokioExecutor::new())
@@ -132,19 +135,39 @@ pub fn api_client(
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .http2_keep_alive_while_idle(true)
-        .build(connector);
+        .build(InTime(connector));
     let servers = Servers { all: servers.into(), current: Arc::default(), http };
     Ok(kube::Client::new(servers, "default"))
 }
 
-/// Sends each request to the current server, and turns to the next one when it cannot be reached. The request that
-/// found out fails: only whoever sent it knows whether it may be sent twice.
+/// Connects, or fails after [`CONNECT_TIMEOUT`].
+#[derive(Clone)]
+struct InTime(HttpsConnector<HttpConnector>);
+
+impl Service<Uri> for InTime {
+    type Response = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+    type Error = tower::BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, server: Uri) -> Self::Future {
+        let connecting = self.0.call(server);
+        async move { tokio::time::timeout(CONNECT_TIMEOUT, connecting).await? }.boxed()
+    }
+}
+
+/// Sends each request to the current server, and turns to the next one when it cannot be reached or a connection to it
+/// breaks. The request that found out fails: only whoever sent it knows whether it may be sent twice.
 #[derive(Clone)]
 struct Servers {
     all: Arc<[Uri]>,
     current: Arc<AtomicUsize>,
-    http: HttpClient<HttpsConnector<HttpConnector>, Body>,
+    http: HttpClient<InTime, Body>,
 }
 
 impl Service<Request<Body>> for Servers {
@@ -162,7 +185,7 @@ impl Service<Request<Body>> for Servers {
         let (current, http) = (self.current.clone(), self.http.clone());
         async move {
             let answer = http.request(request).await;
-            if answer.as_ref().is_err_and(hyper_util::client::legacy::Error::is_connect) {
+            if answer.is_err() {
                 // Only one step, however many requests found out.
                 current
                     .compare_exchange(index, index.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed)

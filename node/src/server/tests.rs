@@ -98,3 +98,20 @@ async fn others_are_turned_away() {
     let stranger = Authority::new().issue("system:masters");
     assert!(fixture.get(&stranger, "/healthz").await.is_err(), "a certificate of another authority");
 }
+
+#[tokio::test]
+async fn a_client_of_several_servers_leaves_one_that_says_nothing() {
+    let fixture = Fixture::new().await;
+    let member = fixture.authority.issue("system:masters");
+    // It takes connections, and never a word follows: as a process that was stopped.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let servers = [silent.local_addr().unwrap(), fixture.address];
+    let servers = servers.map(|address| format!("https://{address}").parse().unwrap());
+    let client = api_client(&servers, &fixture.authority.0.pem(), &member).unwrap();
+    let ask = async || {
+        let request = Request::get("/healthz").body(kube::client::Body::empty()).unwrap();
+        client.send(request).await.map(|response| response.status())
+    };
+    assert!(ask().await.is_err(), "the request that found out fails");
+    assert_eq!(ask().await.unwrap(), StatusCode::OK);
+}
