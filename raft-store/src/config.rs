@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::membership::{ClusterId, MemberId};
+use crate::membership::{ClusterId, Founding, MemberId};
 
 /// Options of one member.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub struct Config {
     pub member: MemberId,
     /// The cluster a new folder belongs to; `None` draws a number. An old folder keeps its own.
     pub cluster: Option<ClusterId>,
+    /// How a new folder begins.
+    pub founding: Founding,
     /// How long history is kept for watches and paged lists (default five minutes) ...
     pub history_window: Duration,
     /// ... at most this many events of it ...
@@ -36,6 +38,7 @@ impl Config {
             dir: dir.into(),
             member: MemberId(1),
             cluster: None,
+            founding: Founding::Alone,
             // As etcd under Kubernetes compacts.
             history_window: Duration::from_secs(300),
             history_events_max: 200_000,

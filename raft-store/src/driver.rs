@@ -16,7 +16,6 @@ use crate::disk::Disk;
 use crate::error::DriverError;
 use crate::log::Unsynced;
 use crate::member::{Member, TICK};
-use crate::membership::MemberId;
 use crate::shared::{Input, Shared};
 use crate::transport::{self, Transport};
 use crate::worker::Job;
@@ -136,9 +135,9 @@ impl Driver {
     }
 
     fn send(&mut self) {
-        for message in self.member.take_messages() {
-            if let Some(bytes) = transport::encode(self.shared.0.cluster, &message) {
-                self.transport.send(MemberId(message.to), bytes);
+        for letter in self.member.take_messages() {
+            if let Some(bytes) = transport::encode(self.shared.0.cluster, &letter) {
+                self.transport.send(letter.to, bytes);
             }
         }
     }

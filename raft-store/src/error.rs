@@ -48,6 +48,9 @@ pub enum OpenError {
         /// Who asked.
         wanted: MemberId,
     },
+    /// A member that joins must know what it joins.
+    #[error("a member that joins must be told the number of its cluster")]
+    NoCluster,
     /// The Raft library refused what it was given.
     #[error("the raft library refused the configuration")]
     Raft {
@@ -82,21 +85,84 @@ pub enum ProposeError {
         /// The folder of the store.
         dir: PathBuf,
     },
-    /// This member does not lead; it did not happen.
-    #[error("this member is not the leader")]
-    NotLeader {
-        /// Who does, when known.
-        leader: Option<MemberId>,
-    },
-    /// Another leader took over before the write was committed; it did not happen.
-    #[error("leadership was lost before the write was committed")]
-    Superseded,
+    /// No leader was found in time; it did not happen.
+    #[error("there is no leader: a majority of the members cannot be reached")]
+    NoLeader,
     /// The store is closed; it did not happen.
     #[error("the store is closed")]
     Closed,
-    /// The store was closed while the write was under way: it may or may not have happened.
-    #[error("the store was closed before the write was acknowledged: it may or may not have happened")]
+    /// The store was closed, or the leader was lost for too long, while the write was under way.
+    #[error("the write was not acknowledged: it may or may not have happened")]
     Unknown,
+}
+
+/// Why the members were not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipError {
+    /// There is no such member.
+    #[error("there is no member {member}")]
+    NotAMember {
+        /// Who was meant.
+        member: MemberId,
+    },
+    /// It is a voter already, and voters are not made learners.
+    #[error("member {member} is a voter already")]
+    IsAVoter {
+        /// Who was meant.
+        member: MemberId,
+    },
+    /// The only voter cannot go.
+    #[error("member {member} is the only voter: promote another one first")]
+    LastVoter {
+        /// Who was meant.
+        member: MemberId,
+    },
+    /// A learner that votes before it has caught up would hold up every write.
+    #[error("member {member} lacks {entries} entries: wait until it has caught up")]
+    Behind {
+        /// Who was meant.
+        member: MemberId,
+        /// What it lacks.
+        entries: u64,
+    },
+    /// After the change, those who answer would be no majority.
+    #[error("the change would leave no majority of voters that can be reached")]
+    QuorumAtRisk,
+    /// No leader was found in time, or it was busy with another change; nothing changed.
+    #[error("there is no leader that could change the members")]
+    NoLeader,
+    /// The store is closed; nothing changed.
+    #[error("the store is closed")]
+    Closed,
+    /// The change was proposed and not acknowledged in time.
+    #[error("the change was not acknowledged: it may or may not have happened")]
+    Unknown,
+}
+
+/// Why leadership was not handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// It has no vote, or is no member.
+    #[error("member {member} is not a voter")]
+    NotAVoter {
+        /// Who was meant.
+        member: MemberId,
+    },
+    /// There is nobody else.
+    #[error("there is no other voter that can be reached")]
+    NoOtherVoter,
+    /// There is no leader that could hand over.
+    #[error("there is no leader")]
+    NoLeader,
+    /// It did not take over in time: it is too far behind, or cannot be reached.
+    #[error("member {to} did not take over in time")]
+    TimedOut {
+        /// Who was to lead.
+        to: MemberId,
+    },
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
 }
 
 /// Why a read was not answered.
@@ -138,6 +204,12 @@ pub enum DriverError {
     UnknownEntry {
         /// Its Raft index.
         index: u64,
+    },
+    /// The other members removed this one.
+    #[error("member {member} was removed from the cluster; its data folder is of no use any more")]
+    Removed {
+        /// Which one: this one.
+        member: MemberId,
     },
     /// The Raft library refused what it never should.
     #[error("the raft library failed")]

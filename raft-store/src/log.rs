@@ -159,9 +159,10 @@ impl Log {
         Sizes { segments: self.segments.len(), bytes: full.sum::<u64>() + self.offset }
     }
 
-    /// Raises the commit index of the hard state; for the only voter, whose own disk is the quorum.
-    pub(crate) fn commit_all(&mut self) {
-        self.hard_state.commit = self.last().index;
+    /// What was applied when the log was read back is committed, and these were the members then.
+    pub(crate) fn commit_to(&mut self, index: u64, conf_state: ConfState) {
+        self.hard_state.commit = self.hard_state.commit.max(index);
+        self.conf_state = conf_state;
     }
 
     /// Whether `bytes` of entries can be appended without asking the disk for more space.

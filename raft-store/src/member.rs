@@ -5,6 +5,10 @@
 //! entry that carries it was applied, and an entry is applied only when it is durable on a quorum.
 
 mod apply;
+mod asks;
+mod changes;
+mod forwards;
+mod letters;
 mod proposals;
 mod reads;
 mod upkeep;
@@ -26,9 +30,14 @@ use crate::membership::{ClusterId, Leadership, MemberId};
 use crate::raft_logger;
 use crate::shared::{Input, Shared};
 use crate::snapshot_file::Meta;
+use crate::transport::Letter;
+use asks::Asks;
+use forwards::Forwards;
 use proposals::Proposals;
 use reads::Reads;
 use upkeep::Upkeep;
+
+pub(crate) use changes::change_of;
 
 /// Raft's clock: an election begins after ten to twenty of these without a leader, a heartbeat is sent every two.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
@@ -41,6 +50,9 @@ const MESSAGE_BYTES: u64 = 1 << 20;
 /// Messages under way to a member that has not answered.
 const INFLIGHT_MESSAGES: usize = 256;
 
+/// How often it is told how far the members are.
+const PROGRESS_EVERY: Duration = Duration::from_millis(50);
+
 /// Committed entries handed out at a time.
 const APPLY_BYTES: u64 = 16 << 20;
 
@@ -51,6 +63,8 @@ pub(crate) struct Parts {
     /// Of the newest snapshot.
     pub(crate) meta: Meta,
     pub(crate) applied: Position,
+    /// After the last applied entry.
+    pub(crate) conf_state: ConfState,
     /// Tells this run of the member from its others.
     pub(crate) run: u64,
 }
@@ -63,9 +77,13 @@ pub(crate) struct Member {
     conf_state: ConfState,
     applied: Position,
     proposals: Proposals,
+    forwards: Forwards,
+    asks: Asks,
     reads: Reads,
     upkeep: Upkeep,
-    outgoing: Vec<Message>,
+    outgoing: Vec<Letter>,
+    /// When `progress` was last told.
+    told_progress_at: Duration,
     /// The disk was full; it is asked again at this time.
     full_until: Option<Duration>,
     /// What Raft wants written, while there is no space for it.
@@ -87,7 +105,7 @@ struct Written {
 
 impl Member {
     pub(crate) fn new(config: &Config, shared: Arc<Shared>, parts: Parts) -> Result<Self, raft::Error> {
-        let Parts { machine, log, meta, applied, run } = parts;
+        let Parts { machine, log, meta, applied, conf_state, run } = parts;
         let options = raft::Config {
             id: config.member.0,
             election_tick: ELECTION_TICKS,
@@ -107,12 +125,15 @@ impl Member {
             machine,
             shared,
             cluster: meta.cluster,
-            conf_state: meta.conf_state,
+            conf_state,
             applied,
             proposals,
+            forwards: Forwards::new(config.member, run),
+            asks: Asks::default(),
             reads: Reads::new(run),
             upkeep: Upkeep::new(meta.position.index, config.snapshot_after_bytes),
             outgoing: Vec::new(),
+            told_progress_at: Duration::ZERO,
             full_until: None,
             unwritten: None,
             unsynced: VecDeque::new(),
@@ -131,12 +152,14 @@ impl Member {
         now: Duration,
     ) -> Result<Option<Unsynced>, DriverError> {
         self.now = now;
+        self.check_membership()?;
         for input in inputs {
             match input {
                 Input::Propose(proposal) => self.proposals.accept(proposal, now),
-                Input::Read(request) if self.is_sole_voter() => request.answer(Ok(())),
+                Input::Read(request) if self.shared.is_sole_voter() => request.answer(Ok(())),
                 Input::Read(request) => self.reads.accept(request, now),
-                Input::Message(message) => self.receive(message),
+                Input::Task(task) => self.forwards.accept(task, now),
+                Input::Letter(letter) => self.receive(letter)?,
                 Input::Done(outcome) => self.job_done(outcome)?,
                 Input::Shutdown => self.stopping = true,
             }
@@ -145,7 +168,9 @@ impl Member {
             if self.is_sole_voter() && self.node.raft.state != StateRole::Leader {
                 self.campaign()?;
             }
+            self.turn_away_asks();
             self.propose()?;
+            self.forward()?;
             self.ask_for_reads();
         } else {
             self.refuse_when_full();
@@ -167,14 +192,14 @@ impl Member {
         while self.unsynced.front().is_some_and(|written| written.sequence <= unsynced.sequence) {
             let written = self.unsynced.pop_front().expect("checked to be there");
             self.node.on_persist_ready(written.number);
-            self.outgoing.extend(written.messages);
+            self.post_all(written.messages);
         }
         self.advance()
     }
 
     /// Messages for other members, to be sent before the caller waits for the disk: those of a leader may overtake its
     /// own write, and those that must not are not among them yet.
-    pub(crate) fn take_messages(&mut self) -> Vec<Message> {
+    pub(crate) fn take_messages(&mut self) -> Vec<Letter> {
         std::mem::take(&mut self.outgoing)
     }
 
@@ -189,7 +214,9 @@ impl Member {
 
     /// Whether there is more to do at once.
     pub(crate) fn wants_more(&self) -> bool {
-        self.node.raft.state == StateRole::Leader && self.proposals.are_waiting() && self.full_until.is_none()
+        let raft = &self.node.raft;
+        let leads = raft.state == StateRole::Leader && raft.lead_transferee.is_none();
+        leads && (self.proposals.are_waiting() || self.asks.are_waiting()) && self.full_until.is_none()
     }
 
     /// When it wants to be called though nothing came in.
@@ -201,22 +228,16 @@ impl Member {
     pub(crate) fn close(&mut self) {
         self.proposals.refuse(|| ProposeError::Closed);
         self.reads.refuse(&ReadError::Closed);
+        self.forwards.close();
+    }
+
+    fn id(&self) -> MemberId {
+        MemberId(self.node.raft.id)
     }
 
     fn is_sole_voter(&self) -> bool {
         let ConfState { voters, voters_outgoing, .. } = &self.conf_state;
         voters[..] == [self.node.raft.id] && voters_outgoing.is_empty()
-    }
-
-    fn receive(&mut self, message: Message) {
-        // Raft must not be touched while it waits for something to be written; what matters is sent again.
-        if self.unwritten.is_some() {
-            return;
-        }
-        let from = message.from;
-        if let Err(error) = self.node.step(message) {
-            tracing::debug!(from, %error, "message not taken");
-        }
     }
 
     /// The only voter need not wait for the clock.
@@ -247,6 +268,7 @@ impl Member {
         }
         self.reads.answer(self.applied.index);
         self.observe_leadership();
+        self.tell_progress();
         self.plan_jobs();
         self.count();
         Ok(self.node.store().unsynced())
@@ -259,7 +281,7 @@ impl Member {
         }
         self.node.has_ready().then(|| {
             let mut ready = self.node.ready();
-            self.outgoing.extend(ready.take_messages());
+            self.post_all(ready.take_messages());
             ready
         })
     }
@@ -279,7 +301,7 @@ impl Member {
             }
             None => {
                 self.node.on_persist_ready(number);
-                self.outgoing.extend(messages);
+                self.post_all(messages);
             }
         }
         self.apply(committed)
@@ -300,6 +322,9 @@ impl Member {
         let leader = (raft.leader_id != raft::INVALID_ID).then_some(MemberId(raft.leader_id));
         // The first entry of its own term is applied, so everything committed before is too (Raft §8).
         let is_leader = raft.state == StateRole::Leader && self.applied.term == raft.term;
+        if is_leader && self.is_sole_voter() {
+            self.shared.set_sole_voter(true);
+        }
         let now = Leadership { term: raft.term, leader, is_leader };
         self.shared.leadership.send_if_modified(|before| {
             let changed = *before != now;
@@ -318,6 +343,15 @@ impl Member {
         counters.data_bytes.store(self.machine.data_bytes(), Ordering::Relaxed);
         counters.log_bytes.store(log.bytes, Ordering::Relaxed);
         counters.log_segments.store(log.segments as u64, Ordering::Relaxed);
+    }
+
+    /// Tells how far the members are, once in a while.
+    fn tell_progress(&mut self) {
+        let due = self.now >= self.told_progress_at + PROGRESS_EVERY;
+        if due && self.needs_ticks() {
+            self.told_progress_at = self.now;
+            self.shared.progress.store(Arc::new(self.progress()));
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 //! an old file removed.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use raft::eraftpb::{ConfState, EntryType};
@@ -15,14 +14,18 @@ use crate::history::Commit;
 use crate::log::frame::Position;
 use crate::log::{self, Log};
 use crate::machine::Machine;
+use crate::member::change_of;
 use crate::member::{Member, Parts};
-use crate::membership::ClusterId;
+use crate::membership::{ClusterId, Founding, Members};
 use crate::shared::Shared;
 use crate::snapshot_file::{self, Meta};
 
 /// Before the first entry: an index that needs no entry, so that a member that joins begins with a snapshot and learns
 /// from it who the members are.
 const GENESIS: Position = Position { index: 1, term: 1 };
+
+/// Where a member begins that joins: before everything, so that it is sent a snapshot.
+const NOTHING: Position = Position { index: 0, term: 0 };
 
 /// Newest entries kept in memory. One member reads each back once, right after writing it.
 const CACHE_BYTES: usize = 4 << 20;
@@ -42,20 +45,21 @@ pub(crate) fn open(
         Some(name) => restore(config, &disk, &names, name)?,
         None => create(config, &disk, &names)?,
     };
-    let sole_voter =
-        meta.conf_state.voters == [config.member.0] && meta.conf_state.voters_outgoing.is_empty();
-    if sole_voter {
-        // What is in the log of the only voter is committed: its own disk is the quorum.
-        log.commit_all();
-    }
     let shared = Arc::new(Shared::new(config, meta.cluster, machine.snapshot()));
-    let applied = replay(&mut machine, &log, meta.position, &shared, &*disk)?;
-    shared.sole_voter.store(sole_voter, Ordering::Release);
+    let start = (meta.position, meta.conf_state.clone());
+    let (applied, conf_state) = replay(&mut machine, &log, start, &shared, &*disk)?;
+    log.commit_to(applied.index, conf_state.clone());
+    shared.set_sole_voter(is_sole_voter(&conf_state, config));
+    shared.members.send_replace(Members::of(&conf_state));
     remove_leftovers(&*disk, meta.position.index, log.cut(meta.position.index))?;
-    let parts = Parts { machine, log, meta, applied, run };
+    let parts = Parts { machine, log, meta, applied, conf_state, run };
     let member = Member::new(config, shared.clone(), parts)
         .map_err(|error| OpenError::Raft { source: Box::new(error) })?;
     Ok((shared, member))
+}
+
+fn is_sole_voter(conf_state: &ConfState, config: &Config) -> bool {
+    conf_state.voters == [config.member.0] && conf_state.voters_outgoing.is_empty()
 }
 
 fn newest_snapshot(names: &[String]) -> Option<&String> {
@@ -80,9 +84,9 @@ fn restore(
 ) -> Result<(Meta, Machine, Log), OpenError> {
     let (meta, machine) = snapshot_file::read(&**disk, newest)?;
     let no_log = names.iter().all(|name| log::segment::sequence_of(name).is_none());
-    let log = if no_log && meta.position == GENESIS {
+    let log = if no_log && [NOTHING, GENESIS].contains(&meta.position) {
         // The process ended between making the first snapshot and the log.
-        Log::create(disk.clone(), log_options(config), GENESIS, meta.conf_state.clone())?
+        Log::create(disk.clone(), log_options(config), meta.position, meta.conf_state.clone())?
     } else {
         let options = log_options(config);
         log::recover(disk, options, names, meta.position, &meta.conf_state)?.repair()?
@@ -100,26 +104,41 @@ fn create(
             (disk.path(name), "there is a log, but the snapshot that it continues is missing");
         return Err(OpenError::Damaged { path, offset: 0, reason });
     }
-    let cluster = config.cluster.unwrap_or_else(|| ClusterId(rand::random()));
-    let conf_state = ConfState { voters: vec![config.member.0], ..ConfState::default() };
-    let (meta, machine) = (Meta { cluster, position: GENESIS, conf_state }, Machine::new());
+    let meta = match config.founding {
+        Founding::Alone => {
+            let cluster = config.cluster.unwrap_or_else(|| ClusterId(rand::random()));
+            let conf_state = ConfState { voters: vec![config.member.0], ..ConfState::default() };
+            Meta { cluster, position: GENESIS, conf_state }
+        }
+        Founding::Join => {
+            let cluster = config.cluster.ok_or(OpenError::NoCluster)?;
+            Meta { cluster, position: NOTHING, conf_state: ConfState::default() }
+        }
+    };
+    let machine = Machine::new();
     snapshot_file::write(&**disk, &meta, &machine)?;
-    let log = Log::create(disk.clone(), log_options(config), GENESIS, meta.conf_state.clone())?;
+    let log = Log::create(disk.clone(), log_options(config), meta.position, meta.conf_state.clone())?;
     Ok((meta, machine, log))
 }
 
-/// Applies the committed entries after the snapshot; returns the position of the last. They also fill the history, so
-/// that watchers can go on over a restart.
+/// Applies the committed entries after the snapshot; returns the position of the last, and who the members are then.
+/// They also fill the history, so that watchers can go on over a restart.
 fn replay(
     machine: &mut Machine,
     log: &Log,
-    snapshot: Position,
+    (snapshot, mut conf_state): (Position, ConfState),
     shared: &Shared,
     disk: &dyn Disk,
-) -> Result<Position, OpenError> {
+) -> Result<(Position, ConfState), OpenError> {
     let mut applied = snapshot;
-    let end = log.hard_state().commit + 1;
-    while applied.index + 1 < end {
+    loop {
+        // What is in the log of the only voter is committed: its own disk is the quorum. As soon as it is not the only one
+        // any more, that holds no longer.
+        let alone = conf_state.voters == [shared.id.0];
+        let end = if alone { log.last().index } else { log.hard_state().commit } + 1;
+        if applied.index + 1 >= end {
+            return Ok((applied, conf_state));
+        }
         let mut commits = Vec::new();
         for entry in log.read_entries(applied.index + 1, end, REPLAY_BYTES)? {
             let unknown = || OpenError::Damaged {
@@ -128,6 +147,10 @@ fn replay(
                 reason: "an entry cannot be applied by this release",
             };
             applied = Position { index: entry.index, term: entry.term };
+            if entry.entry_type == EntryType::EntryConfChangeV2 {
+                change_of(&entry).ok_or_else(unknown)?.apply_to(&mut conf_state);
+                break;
+            }
             if entry.entry_type != EntryType::EntryNormal {
                 return Err(unknown());
             }
@@ -141,7 +164,6 @@ fn replay(
         }
         shared.publish(commits, machine.snapshot(), Vec::new(), Duration::ZERO);
     }
-    Ok(applied)
 }
 
 /// Removes unfinished files, snapshots older than the one in use, and segments of which it holds everything.

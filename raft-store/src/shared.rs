@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use raft::eraftpb::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::command::{Txn, TxnResponse};
@@ -14,9 +13,10 @@ use crate::config::Config;
 use crate::error::{ProposeError, ReadError};
 use crate::history::{Commit, History, Limits};
 use crate::inbox::Inbox;
-use crate::membership::{ClusterId, Leadership, MemberId};
+use crate::membership::{ClusterId, Leadership, MemberId, Members, Progress};
 use crate::state::{Revision, Snapshot};
-use crate::transport::{self, MessageError};
+use crate::transport::letter::{Reply, Request};
+use crate::transport::{self, Letter, MessageError};
 use crate::worker::Outcome;
 
 /// Memory that writes under way may take together.
@@ -31,14 +31,18 @@ const MESSAGES_MAX: usize = 4_096;
 pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) cluster: ClusterId,
+    pub(crate) id: MemberId,
     /// The newest applied state.
     pub(crate) state: ArcSwap<Snapshot>,
     pub(crate) applied: watch::Sender<Revision>,
     pub(crate) leadership: watch::Sender<Leadership>,
+    pub(crate) members: watch::Sender<Members>,
+    /// On the leader: how far the members are, not older than a few ticks.
+    pub(crate) progress: ArcSwap<Vec<Progress>>,
     pub(crate) history: History,
     pub(crate) inbox: Inbox<Input>,
     /// No other member can commit, so `state` has every acknowledged write: a local read is linearizable.
-    pub(crate) sole_voter: AtomicBool,
+    sole_voter: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) txn_bytes_max: usize,
     /// Bytes of writes under way, in units of [`PERMIT_BYTES`].
@@ -64,8 +68,9 @@ pub(crate) struct Counters {
 pub(crate) enum Input {
     Propose(Proposal),
     Read(ReadRequest),
+    Task(Task),
     /// From another member.
-    Message(Message),
+    Letter(Letter),
     /// A background job has ended.
     Done(Outcome),
     Shutdown,
@@ -88,6 +93,28 @@ impl Proposal {
     /// Takes the transaction out; the rest waits for the answer.
     pub(crate) fn take_txn(&mut self) -> Txn {
         std::mem::take(&mut self.txn)
+    }
+}
+
+/// A change of members or of leadership that somebody waits for.
+pub(crate) struct Task {
+    pub(crate) request: Request,
+    reply: oneshot::Sender<Result<Reply, NoFate>>,
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoFate {
+    NoLeader,
+    TimedOut(MemberId),
+    Unknown,
+    Closed,
+}
+
+impl Task {
+    pub(crate) fn answer(self, answer: Result<Reply, NoFate>) {
+        // Nobody may be waiting any more.
+        self.reply.send(answer).ok();
     }
 }
 
@@ -116,9 +143,12 @@ impl Shared {
         Self {
             dir: config.dir.clone(),
             cluster,
+            id: config.member,
             state: ArcSwap::from_pointee(state.clone()),
             applied: watch::Sender::new(state.revision),
             leadership: watch::Sender::default(),
+            members: watch::Sender::default(),
+            progress: ArcSwap::default(),
             history: History::new(state, limits),
             inbox: Inbox::new(),
             sole_voter: AtomicBool::new(false),
@@ -139,6 +169,22 @@ impl Shared {
         let proposal = Proposal { txn, reply, _permit: permit };
         self.inbox.push(Input::Propose(proposal)).map_err(|_| ProposeError::Closed)?;
         Ok(answer)
+    }
+
+    /// Hands a task to the driver.
+    pub(crate) fn hand_in(&self, request: Request) -> Result<Answer<Reply, NoFate>, NoFate> {
+        let (reply, answer) = oneshot::channel();
+        let task = Task { request, reply };
+        self.inbox.push(Input::Task(task)).map_err(|_| NoFate::Closed)?;
+        Ok(answer)
+    }
+
+    pub(crate) fn is_sole_voter(&self) -> bool {
+        self.sole_voter.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_sole_voter(&self, alone: bool) {
+        self.sole_voter.store(alone, Ordering::Release);
     }
 
     /// Asks the driver for a confirmation that the state is the newest.
@@ -183,18 +229,18 @@ impl Shared {
 
     /// The same, when it is known whose it must be.
     pub(crate) fn receive_from(&self, sender: MemberId, bytes: &[u8]) -> Result<(), MessageError> {
-        let message = transport::decode(self.cluster, bytes)?;
-        if message.from != sender.0 {
-            return Err(MessageError::OtherSender { found: MemberId(message.from) });
+        let letter = transport::decode(self.cluster, bytes)?;
+        if letter.from != sender {
+            return Err(MessageError::OtherSender { found: letter.from });
         }
-        self.take(message)
+        self.take(letter)
     }
 
-    fn take(&self, message: Message) -> Result<(), MessageError> {
+    fn take(&self, letter: Letter) -> Result<(), MessageError> {
         if self.inbox.len() >= MESSAGES_MAX {
             return Err(MessageError::Overloaded);
         }
-        self.inbox.push(Input::Message(message)).map_err(|_| MessageError::Closed)
+        self.inbox.push(Input::Letter(letter)).map_err(|_| MessageError::Closed)
     }
 
     /// Ends everything that waits: writes, reads and watches. What was handed to the driver and not yet proposed did
@@ -206,7 +252,8 @@ impl Shared {
             match input {
                 Input::Propose(proposal) => proposal.answer(Err(ProposeError::Closed)),
                 Input::Read(request) => request.answer(Err(ReadError::Closed)),
-                Input::Message(_) | Input::Done(_) | Input::Shutdown => {}
+                Input::Task(task) => task.answer(Err(NoFate::Closed)),
+                Input::Letter(_) | Input::Done(_) | Input::Shutdown => {}
             }
         }
         self.leadership.send_if_modified(|leadership| {
@@ -227,7 +274,7 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use raft::eraftpb::MessageType;
+    use raft::eraftpb::{Message, MessageType};
 
     use super::*;
     use crate::machine::Machine;
@@ -237,7 +284,7 @@ mod tests {
         let cluster = ClusterId(7);
         let shared = Shared::new(&Config::new("unused"), cluster, Machine::new().snapshot());
         let message = Message { msg_type: MessageType::MsgHeartbeat, from: 2, to: 1, ..Message::default() };
-        let bytes = transport::encode(cluster, &message).expect("one for others");
+        let bytes = transport::encode(cluster, &Letter::of(message)).expect("one for others");
         let found = MemberId(2);
         assert_eq!(shared.receive_from(MemberId(3), &bytes), Err(MessageError::OtherSender { found }));
         assert_eq!(shared.inbox.len(), 0);

@@ -12,12 +12,13 @@ use crate::command::{Txn, TxnResponse};
 use crate::config::Config;
 use crate::disk::{Disk, LocalDisk};
 use crate::driver::Driver;
-use crate::error::{OpenError, ProposeError, ReadError};
+use crate::error::{MembershipError, OpenError, ProposeError, ReadError, TransferError};
 use crate::history::NoState;
-use crate::membership::{Leadership, MemberId};
+use crate::membership::{ClusterId, Leadership, MemberId, Members, MembershipChange, Progress};
 use crate::open;
-use crate::shared::Shared;
+use crate::shared::{NoFate, Shared};
 use crate::state::{KeyRange, Revision, Snapshot};
+use crate::transport::letter::{Reply, Request};
 use crate::transport::{Alone, MessageError, Transport};
 use crate::watch::{Watch, WatchEnd};
 
@@ -88,8 +89,9 @@ impl Store {
         Ok((Self { shared }, driver))
     }
 
-    /// Proposes one transaction; returns when it is applied here (so durable on a quorum). Many calls in flight share a
-    /// batch. A call that is dropped half-way may still happen. Waits while too much is under way.
+    /// Proposes one transaction, on any member; returns when it is applied here (so durable on a quorum): what is read here
+    /// afterwards has it. Many calls in flight share a batch. A call that is dropped half-way may still happen. Waits
+    /// while too much is under way, and for some seconds while there is no leader.
     pub async fn propose(&self, txn: Txn) -> Result<TxnResponse, ProposeError> {
         let (bytes, max) = (txn.size_bytes(), self.shared.txn_bytes_max);
         if bytes > max {
@@ -109,7 +111,7 @@ impl Store {
 
     /// State that includes every write acknowledged before the call, on any member.
     pub async fn linearizable(&self) -> Result<Snapshot, ReadError> {
-        if !self.shared.sole_voter.load(Ordering::Acquire) {
+        if !self.shared.is_sole_voter() {
             let answer = self.shared.confirm_read().await?;
             answer.await.unwrap_or(Err(ReadError::Closed))?;
         }
@@ -149,6 +151,62 @@ impl Store {
     /// Who leads, and every change of it.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.shared.leadership.subscribe()
+    }
+
+    /// Who this member is.
+    pub fn id(&self) -> MemberId {
+        self.shared.id
+    }
+
+    /// The cluster it belongs to.
+    pub fn cluster(&self) -> ClusterId {
+        self.shared.cluster
+    }
+
+    /// Who takes part, and every change of it, as this member applies it.
+    pub fn members(&self) -> watch::Receiver<Members> {
+        self.shared.members.subscribe()
+    }
+
+    /// On the leader: how far the members are. Empty on the others.
+    pub fn progress(&self) -> Vec<Progress> {
+        Vec::clone(&self.shared.progress.load())
+    }
+
+    /// Changes who takes part, on any member; returns when the change is applied here. Adding a learner that is there, or
+    /// promoting a voter, changes nothing and is no error. A leader that is to be removed hands leadership over first.
+    pub async fn change_membership(&self, change: MembershipChange) -> Result<(), MembershipError> {
+        let member = change.member();
+        match self.hand_in(Request::Change(change)).await {
+            Ok(Reply::Done) => Ok(()),
+            Ok(Reply::NotAMember) => Err(MembershipError::NotAMember { member }),
+            Ok(Reply::IsAVoter) => Err(MembershipError::IsAVoter { member }),
+            Ok(Reply::LastVoter) => Err(MembershipError::LastVoter { member }),
+            Ok(Reply::Behind(entries)) => Err(MembershipError::Behind { member, entries }),
+            Ok(Reply::QuorumAtRisk) => Err(MembershipError::QuorumAtRisk),
+            Err(NoFate::NoLeader) => Err(MembershipError::NoLeader),
+            Err(NoFate::Closed) => Err(MembershipError::Closed),
+            Ok(_) | Err(NoFate::Unknown | NoFate::TimedOut(_)) => Err(MembershipError::Unknown),
+        }
+    }
+
+    /// Hands leadership to another voter, `None`: to the one that has most of the log. Returns who leads then.
+    pub async fn transfer_leadership(&self, to: Option<MemberId>) -> Result<MemberId, TransferError> {
+        match self.hand_in(Request::Transfer(to)).await {
+            Ok(Reply::Moving(to)) => Ok(to),
+            Ok(Reply::NoOtherVoter) => Err(TransferError::NoOtherVoter),
+            Ok(_) => {
+                Err(to.map_or(TransferError::NoOtherVoter, |member| TransferError::NotAVoter { member }))
+            }
+            Err(NoFate::TimedOut(to)) => Err(TransferError::TimedOut { to }),
+            Err(NoFate::NoLeader | NoFate::Unknown) => Err(TransferError::NoLeader),
+            Err(NoFate::Closed) => Err(TransferError::Closed),
+        }
+    }
+
+    async fn hand_in(&self, request: Request) -> Result<Reply, NoFate> {
+        let answer = self.shared.hand_in(request)?;
+        answer.await.unwrap_or(Err(NoFate::Unknown))
     }
 
     /// Takes a message that another member's [`Transport`] sent to this one.

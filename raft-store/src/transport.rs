@@ -1,11 +1,13 @@
 //! Messages between members: who carries them, and how they look on the way.
 //!
 //! ```text
-//! crc32c u32 of all that follows | format u8 | cluster u64 | fields … | entries as in the log
+//! crc32c u32 of all that follows | format u8 | cluster u64 | kind u8 | to u64 | from u64 | fields …
 //! ```
 //!
 //! Raft copes with messages that are lost, late, doubled or out of order, so a transport may drop what it cannot send
 //! at once; it must not block and must not queue without bound.
+
+pub(crate) mod letter;
 
 use bytes::{BufMut, Bytes};
 use raft::eraftpb::{Message, MessageType};
@@ -13,6 +15,7 @@ use raft::eraftpb::{Message, MessageType};
 use crate::log::frame;
 use crate::membership::{ClusterId, MemberId};
 use crate::wire::{Reader, put_bytes};
+use letter::Note;
 
 /// Carries messages to other members.
 pub trait Transport: Send + Sync {
@@ -75,31 +78,49 @@ const TYPES: [(u8, MessageType); 12] = [
     (12, MessageType::MsgRequestPreVoteResponse),
 ];
 
-/// A message as it goes over the network; `None` for those that stay inside a member or carry a snapshot.
-pub(crate) fn encode(cluster: ClusterId, message: &Message) -> Option<Bytes> {
-    let (number, _) = TYPES.iter().find(|(_, known)| *known == message.msg_type)?;
+/// What one member sends to another.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Letter {
+    pub(crate) to: MemberId,
+    pub(crate) from: MemberId,
+    pub(crate) body: Body,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Body {
+    Raft(Message),
+    Note(Note),
+}
+
+impl Letter {
+    pub(crate) fn of(message: Message) -> Self {
+        Self { to: MemberId(message.to), from: MemberId(message.from), body: Body::Raft(message) }
+    }
+}
+
+/// A letter as it goes over the network; `None` for Raft's messages that stay inside a member or carry a snapshot.
+pub(crate) fn encode(cluster: ClusterId, letter: &Letter) -> Option<Bytes> {
+    let kind = match &letter.body {
+        Body::Raft(message) => TYPES.iter().find(|(_, known)| *known == message.msg_type)?.0,
+        Body::Note(note) => note.kind(),
+    };
     let mut into = vec![0; size_of::<u32>()];
     into.put_u8(FORMAT);
     into.put_u64_le(cluster.0);
-    into.put_u8(*number);
-    let Message { to, from, term, log_term, index, commit, commit_term, .. } = message;
-    for field in [to, from, term, log_term, index, commit, commit_term] {
-        into.put_u64_le(*field);
+    into.put_u8(kind);
+    into.put_u64_le(letter.to.0);
+    into.put_u64_le(letter.from.0);
+    match &letter.body {
+        Body::Raft(message) => put_message(&mut into, message),
+        Body::Note(note) => note.put(&mut into),
     }
-    into.put_u64_le(message.request_snapshot);
-    into.put_u8(u8::from(message.reject));
-    into.put_u64_le(message.reject_hint);
-    into.put_i64_le(message.priority);
-    put_bytes(&mut into, &message.context);
-    into.put_u32_le(u32::try_from(message.entries.len()).expect("the size of a message is limited"));
-    message.entries.iter().for_each(|entry| frame::put_entry(&mut into, entry));
     let checksum = crc32c::crc32c(&into[size_of::<u32>()..]);
     into[..size_of::<u32>()].copy_from_slice(&checksum.to_le_bytes());
     Some(into.into())
 }
 
 /// Reads what [`encode`] wrote.
-pub(crate) fn decode(cluster: ClusterId, bytes: &[u8]) -> Result<Message, MessageError> {
+pub(crate) fn decode(cluster: ClusterId, bytes: &[u8]) -> Result<Letter, MessageError> {
     let mut reader = Reader::new(bytes);
     let checksum = reader.u32().ok_or(MessageError::Unreadable)?;
     if crc32c::crc32c(&bytes[size_of::<u32>()..]) != checksum || reader.u8() != Some(FORMAT) {
@@ -109,16 +130,37 @@ pub(crate) fn decode(cluster: ClusterId, bytes: &[u8]) -> Result<Message, Messag
     if found != cluster {
         return Err(MessageError::OtherCluster { found });
     }
-    content(&mut reader).filter(|_| reader.is_empty()).ok_or(MessageError::Unreadable)
+    letter(&mut reader).filter(|_| reader.is_empty()).ok_or(MessageError::Unreadable)
 }
 
-fn content(reader: &mut Reader<'_>) -> Option<Message> {
-    let number = reader.u8()?;
-    let (_, msg_type) = TYPES.iter().find(|(known, _)| *known == number)?;
+fn letter(reader: &mut Reader<'_>) -> Option<Letter> {
+    let (kind, to, from) = (reader.u8()?, MemberId(reader.u64()?), MemberId(reader.u64()?));
+    let body = match TYPES.iter().find(|(known, _)| *known == kind) {
+        Some((_, msg_type)) => Body::Raft(message(reader, *msg_type, to, from)?),
+        None => Body::Note(Note::read(kind, reader)?),
+    };
+    Some(Letter { to, from, body })
+}
+
+fn put_message(into: &mut Vec<u8>, message: &Message) {
+    let Message { term, log_term, index, commit, commit_term, .. } = message;
+    for field in [term, log_term, index, commit, commit_term] {
+        into.put_u64_le(*field);
+    }
+    into.put_u64_le(message.request_snapshot);
+    into.put_u8(u8::from(message.reject));
+    into.put_u64_le(message.reject_hint);
+    into.put_i64_le(message.priority);
+    put_bytes(into, &message.context);
+    into.put_u32_le(u32::try_from(message.entries.len()).expect("the size of a message is limited"));
+    message.entries.iter().for_each(|entry| frame::put_entry(into, entry));
+}
+
+fn message(reader: &mut Reader<'_>, msg_type: MessageType, to: MemberId, from: MemberId) -> Option<Message> {
     let mut message = Message {
-        msg_type: *msg_type,
-        to: reader.u64()?,
-        from: reader.u64()?,
+        msg_type,
+        to: to.0,
+        from: from.0,
         term: reader.u64()?,
         log_term: reader.u64()?,
         index: reader.u64()?,
@@ -145,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    fn message(msg_type: MessageType) -> Message {
+    fn raft(msg_type: MessageType) -> Message {
         let entry = |index| Entry { index, term: 3, data: vec![7; 20].into(), ..Entry::default() };
         Message {
             msg_type,
@@ -168,34 +210,42 @@ mod tests {
 
     const CLUSTER: ClusterId = ClusterId(11);
 
-    #[test]
-    fn every_kind_of_message_comes_back_as_it_was() {
-        for (_, msg_type) in TYPES {
-            let message = message(msg_type);
-            let bytes = encode(CLUSTER, &message).expect("it is one for others");
-            assert_eq!(decode(CLUSTER, &bytes), Ok(message));
-        }
-        assert_eq!(encode(CLUSTER, &message(MessageType::MsgHup)), None);
+    fn letters() -> Vec<Letter> {
+        let notes = letter::examples().into_iter();
+        let notes = notes.map(|note| Letter { to: MemberId(1), from: MemberId(2), body: Body::Note(note) });
+        TYPES.iter().map(|(_, msg_type)| Letter::of(raft(*msg_type))).chain(notes).collect()
     }
 
     #[test]
-    fn a_message_of_another_cluster_or_a_damaged_one_is_refused() {
-        let bytes = encode(CLUSTER, &message(MessageType::MsgAppend)).expect("it is one for others");
-        let other = ClusterId(12);
-        assert_eq!(decode(other, &bytes), Err(MessageError::OtherCluster { found: CLUSTER }));
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.to_vec();
-            damaged[at] ^= 0x10;
-            assert_eq!(decode(CLUSTER, &damaged), Err(MessageError::Unreadable), "byte {at}");
-            assert_eq!(decode(CLUSTER, &bytes[..at]), Err(MessageError::Unreadable), "cut to {at}");
+    fn every_kind_of_letter_comes_back_as_it_was() {
+        for letter in letters() {
+            let bytes = encode(CLUSTER, &letter).expect("it is one for others");
+            assert_eq!(decode(CLUSTER, &bytes), Ok(letter));
+        }
+        assert_eq!(encode(CLUSTER, &Letter::of(raft(MessageType::MsgHup))), None);
+    }
+
+    #[test]
+    fn a_letter_of_another_cluster_or_a_damaged_one_is_refused() {
+        for letter in letters() {
+            let bytes = encode(CLUSTER, &letter).expect("it is one for others");
+            let other = ClusterId(12);
+            assert_eq!(decode(other, &bytes), Err(MessageError::OtherCluster { found: CLUSTER }));
+            for at in 0..bytes.len() {
+                let mut damaged = bytes.to_vec();
+                damaged[at] ^= 0x10;
+                assert_eq!(decode(CLUSTER, &damaged), Err(MessageError::Unreadable), "byte {at}");
+                assert_eq!(decode(CLUSTER, &bytes[..at]), Err(MessageError::Unreadable), "cut to {at}");
+            }
         }
     }
 
     #[test]
     fn a_count_that_is_not_there_reserves_nothing() {
-        let mut bytes =
-            encode(CLUSTER, &message(MessageType::MsgHeartbeat)).expect("one for others").to_vec();
-        let count = bytes.len() - 2 * frame::entry_len(&message(MessageType::MsgHeartbeat).entries[0]) - 4;
+        let message = raft(MessageType::MsgHeartbeat);
+        let count = 2 * frame::entry_len(&message.entries[0]) + 4;
+        let mut bytes = encode(CLUSTER, &Letter::of(message)).expect("one for others").to_vec();
+        let count = bytes.len() - count;
         bytes[count..count + 4].copy_from_slice(&u32::MAX.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes[4..]);
         bytes[..4].copy_from_slice(&checksum.to_le_bytes());

@@ -1,0 +1,89 @@
+//! What comes from other members and goes to them.
+
+use raft::eraftpb::{Message, MessageType};
+
+use super::Member;
+use crate::error::DriverError;
+use crate::membership::MemberId;
+use crate::transport::letter::Note;
+use crate::transport::{Body, Letter};
+
+impl Member {
+    /// Takes in what another member sent. What was sent to somebody else is not read.
+    pub(super) fn receive(&mut self, letter: Letter) -> Result<(), DriverError> {
+        let Letter { to, from, body } = letter;
+        // Raft must not be touched while it waits for something to be written; what matters is sent again.
+        if to != self.id() || self.unwritten.is_some() {
+            return Ok(());
+        }
+        match body {
+            Body::Raft(message) => self.receive_raft(from, message),
+            Body::Note(Note::Ask { term, origin, answered, request }) => {
+                self.answer_stranger(from);
+                self.asked(term, origin, answered, request);
+            }
+            Body::Note(Note::Tell { origin, reply }) => self.told(origin, reply),
+            Body::Note(Note::NotAMember { index }) => return self.told_not_a_member(index),
+            Body::Note(_) => {}
+        }
+        Ok(())
+    }
+
+    fn receive_raft(&mut self, from: MemberId, message: Message) {
+        let takes_part = matches!(
+            message.msg_type,
+            MessageType::MsgRequestVote
+                | MessageType::MsgRequestPreVote
+                | MessageType::MsgAppendResponse
+                | MessageType::MsgHeartbeatResponse
+                | MessageType::MsgReadIndex
+        );
+        if takes_part {
+            self.answer_stranger(from);
+        }
+        if let Err(error) = self.node.step(message) {
+            tracing::debug!(%from, %error, "message not taken");
+        }
+    }
+
+    /// A member that was removed may not have heard of it: nobody sends it entries any more.
+    fn answer_stranger(&mut self, from: MemberId) {
+        let knows_members = !self.conf_state.voters.is_empty();
+        if knows_members && !self.takes_part(from) {
+            self.post(from, Note::NotAMember { index: self.applied.index });
+        }
+    }
+
+    /// True only if the other one knows more than this member: one that was just added may know more than those who have
+    /// not heard of it.
+    fn told_not_a_member(&mut self, index: u64) -> Result<(), DriverError> {
+        let member = self.id();
+        if index > self.applied.index && self.takes_part(member) {
+            return Err(DriverError::Removed { member });
+        }
+        Ok(())
+    }
+
+    /// A member that knows the others and is none of them has no part any more.
+    pub(super) fn check_membership(&self) -> Result<(), DriverError> {
+        let member = self.id();
+        if !self.conf_state.voters.is_empty() && !self.takes_part(member) {
+            return Err(DriverError::Removed { member });
+        }
+        Ok(())
+    }
+
+    fn takes_part(&self, member: MemberId) -> bool {
+        self.conf_state.voters.contains(&member.0) || self.conf_state.learners.contains(&member.0)
+    }
+
+    /// Sends a message of our own.
+    pub(super) fn post(&mut self, to: MemberId, note: Note) {
+        self.outgoing.push(Letter { to, from: self.id(), body: Body::Note(note) });
+    }
+
+    /// Sends Raft's messages.
+    pub(super) fn post_all(&mut self, messages: Vec<Message>) {
+        self.outgoing.extend(messages.into_iter().map(Letter::of));
+    }
+}
