@@ -65,7 +65,7 @@ pub async fn create(objects: &Objects, config: &Config) -> Result<(), Status> {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
         keep(objects, Namespace { metadata, ..Namespace::default() }, |_, _| None).await?;
     }
-    keep(objects, service(config), |_, _| None).await?;
+    keep(objects, service(config), at_real_port).await?;
     keep(objects, slice(config), |stored: &EndpointSlice, wanted: &EndpointSlice| {
         let is_current = stored.endpoints == wanted.endpoints && stored.ports == wanted.ports;
         let (endpoints, ports) = (wanted.endpoints.clone(), wanted.ports.clone());
@@ -77,6 +77,24 @@ pub async fn create(objects: &Objects, config: &Config) -> Result<(), Status> {
         (stored.subsets != subsets).then(|| Endpoints { subsets, ..stored.clone() })
     })
     .await
+}
+
+/// The Service with the port at which the API really listens, if it has another one.
+fn at_real_port(stored: &Service, wanted: &Service) -> Option<Service> {
+    let port = |service: &Service| {
+        let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+        ports.filter(|port| port.port == API_PORT).find_map(|port| port.target_port.clone())
+    };
+    let target = port(wanted);
+    if port(stored) == target {
+        return None;
+    }
+    let mut corrected = stored.clone();
+    let ports = corrected.spec.iter_mut().flat_map(|spec| spec.ports.iter_mut().flatten());
+    for port in ports.filter(|port| port.port == API_PORT) {
+        port.target_port.clone_from(&target);
+    }
+    Some(corrected)
 }
 
 /// Creates the object, or writes what `correct` makes of the stored one.

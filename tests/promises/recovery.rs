@@ -99,3 +99,25 @@ fn a_damaged_log_names_file_and_offset_and_nothing_is_lost() {
         if count == 30 { Ok(()) } else { Err(names) }
     });
 }
+
+#[test]
+fn the_apis_own_service_leads_to_it_after_a_restart_on_another_port() {
+    let mut cluster = Cluster::start();
+    let port = |cluster: &Cluster| cluster.fact("api").rsplit(':').next().expect("a port").to_owned();
+    let target = "{.spec.ports[0].targetPort}";
+    cluster.await_field("service/kubernetes", target, &port(&cluster));
+    // The kernel chooses another.
+    cluster.kill_and_restart();
+    cluster.await_field("service/kubernetes", target, &port(&cluster));
+    cluster.await_field("endpoints/kubernetes", "{.subsets[0].ports[0].port}", &port(&cluster));
+    // Asked at its Service address, the API answers; without a certificate it says no more than its version.
+    let url = format!("https://{}/version", cluster.field("service/kubernetes", "{.spec.clusterIP}"));
+    let answer = eventually("the API answers at its Service address", || {
+        let outcome = run(
+            Command::new("curl").args(["--silent", "--show-error", "--insecure", "--max-time", "10", &url]),
+            "",
+        );
+        if outcome.success { Ok(outcome.stdout) } else { Err(outcome.stderr) }
+    });
+    assert!(answer.contains("v1.36.0"), "{answer}");
+}

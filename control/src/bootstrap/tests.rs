@@ -1,6 +1,8 @@
 //! What the first objects say. That they come to be is tested with the controllers.
 
-use super::{Config, endpoints, service, slice};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{Config, at_real_port, endpoints, service, slice};
 
 fn config(api: &str) -> Config {
     Config {
@@ -31,4 +33,16 @@ fn endpoints_name_an_address_that_can_be_reached() {
         assert_eq!(slice.endpoints.unwrap()[0].addresses, [address]);
         assert_eq!(endpoints(&config).subsets.unwrap()[0].addresses.as_ref().unwrap()[0].ip, address);
     }
+}
+
+#[test]
+fn the_service_leads_to_the_port_that_the_api_has_now() {
+    let (before, now) = (service(&config("192.0.2.7:7443")), service(&config("192.0.2.7:7444")));
+    assert_eq!(at_real_port(&before, &before), None);
+    let mut labelled = before.clone();
+    labelled.metadata.labels.get_or_insert_default().insert("mine".into(), "stays".into());
+    let corrected = at_real_port(&labelled, &now).unwrap();
+    assert_eq!(corrected.metadata, labelled.metadata);
+    let port = &corrected.spec.unwrap().ports.unwrap()[0];
+    assert_eq!((port.port, &port.target_port), (443, &Some(IntOrString::Int(7444))));
 }
