@@ -1,7 +1,10 @@
 //! The member's listener: TCP, TLS, HTTP/1.1 and HTTP/2, and who is calling.
 //!
 //! Data goes one way: connection → identity → route. Everything that a client can make wait or grow has a
-//! bound here: connections, the handshake, the header, the streams of one connection.
+//! bound here: connections, the handshake, the header, the streams of one connection, the time that an answer may
+//! wait to be taken.
+
+mod patience;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
+use self::patience::Patience;
 use crate::api::{self, Api};
 use crate::registry::{self, Registry};
 use crate::security::{Attributes, Decision, Identity, authorize};
@@ -30,6 +34,8 @@ use crate::security::{Attributes, Decision, Identity, authorize};
 const CONNECTIONS_MAX: usize = 8192;
 /// Time for a TLS handshake and for a request's header: what a slow or hostile client may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that takes nothing of what it is sent for so long is cut off.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Streams of one HTTP/2 connection: informers of a large operator are some tens, load tests some hundreds.
 const STREAMS_MAX: u32 = 1024;
 /// Bytes of one request's header fields.
@@ -127,7 +133,8 @@ async fn connection(
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES * 4)
         .keep_alive_interval(Duration::from_secs(30));
-    let served = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
+    let served =
+        builder.serve_connection_with_upgrades(TokioIo::new(Patience::new(tls, WRITE_TIMEOUT)), service);
     tokio::pin!(served);
     // Cancel-safe: the connection is pinned outside and polled on after the signal.
     let result = tokio::select! {
