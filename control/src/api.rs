@@ -114,7 +114,8 @@ impl Api {
     pub fn new(config: Config) -> Api {
         let Config { objects, nodes, address, build, metrics, shutdown } = config;
         let openapi = Arc::new(Documents::new(objects.kinds()));
-        let metrics = Metrics::new(metrics, objects.store().clone(), objects.kinds());
+        let facts = discovery::build_facts(&build);
+        let metrics = Metrics::new(metrics, facts, objects.store().clone(), objects.kinds());
         Api {
             objects,
             nodes,

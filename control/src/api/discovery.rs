@@ -42,24 +42,40 @@ pub struct Build {
     pub commit: String,
 }
 
+/// What is known of the build, by the names of the metric `kubernetes_build_info`.
+pub(crate) fn build_facts(build: &Build) -> [(&'static str, String); 9] {
+    [
+        ("major", "1".to_owned()),
+        ("minor", MINOR.to_string()),
+        ("git_version", format!("v1.{MINOR}.0+isopod.{}", build.version)),
+        ("git_commit", build.commit.clone()),
+        ("git_tree_state", "clean".to_owned()),
+        ("build_date", "1970-01-01T00:00:00Z".to_owned()),
+        ("go_version", "none".to_owned()),
+        ("compiler", "rustc".to_owned()),
+        ("platform", format!("{}/{}", std::env::consts::OS, architecture())),
+    ]
+}
+
 /// Answers `/version`.
 pub(crate) fn version(build: &Build) -> Reply {
-    let body = json!({
-        "major": "1",
-        "minor": MINOR.to_string(),
+    let mut body = json!({
         "emulationMajor": "1",
         "emulationMinor": MINOR.to_string(),
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": (MINOR - 1).to_string(),
-        "gitVersion": format!("v1.{MINOR}.0+isopod.{}", build.version),
-        "gitCommit": build.commit,
-        "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "none",
-        "compiler": "rustc",
-        "platform": format!("{}/{}", std::env::consts::OS, architecture()),
     });
+    for (name, value) in build_facts(build) {
+        body[in_camel_case(name)] = value.into();
+    }
     Reply::json(StatusCode::OK, body.to_string())
+}
+
+/// `git_version` as `gitVersion`.
+fn in_camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |all, word| all + &word[..1].to_ascii_uppercase() + &word[1..])
 }
 
 /// The machine's architecture in Go's words.

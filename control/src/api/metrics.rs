@@ -17,6 +17,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::reply::{Content, Reply};
@@ -82,7 +83,12 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Registers the API's metrics beside those that are there.
-    pub(crate) fn new(mut registry: Registry, store: Store, kinds: &'static Kinds) -> Metrics {
+    pub(crate) fn new(
+        mut registry: Registry,
+        build: [(&'static str, String); 9],
+        store: Store,
+        kinds: &'static Kinds,
+    ) -> Metrics {
         let durations = Durations::new_with_constructor(|| Histogram::new(DURATIONS));
         let metrics = Metrics {
             requests: Family::default(),
@@ -118,6 +124,7 @@ impl Metrics {
             metrics.longrunning.clone(),
         );
         registry.register("apiserver_watch_events", "Events sent to watchers", metrics.watch_events.clone());
+        registry.register("kubernetes_build", "What was built", Info::new(Vec::from(build)));
         registry.register_collector(Box::new(StoredObjects { store, kinds }));
         registry.register_collector(Box::new(process::Process));
         Metrics { registry, ..metrics }

@@ -164,6 +164,8 @@ async fn metrics_count_requests_by_what_they_were_about() {
     assert!(!text.contains("widgets"), "labels are bounded");
     assert!(text.contains(r#"apiserver_resource_objects{group="",resource="namespaces"} 1"#), "{text}");
     assert!(text.contains("process_resident_memory_bytes"), "{text}");
+    let build = r#"kubernetes_build_info{major="1",minor="36",git_version="v1.36.0+isopod.0.0.0","#;
+    assert!(text.contains(build), "{text}");
 }
 
 /// Small steps of a generator that needs no crate: the same requests every time.
