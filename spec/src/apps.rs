@@ -3,4 +3,4 @@
 pub mod deployment;
 pub mod replica_set;
 pub mod scale;
-mod workload;
+pub(crate) mod workload;

@@ -26,7 +26,7 @@ mod locate;
 mod stored;
 pub mod write;
 
-pub use declaration::{Declaration, NameRule, Scope, Subresource, VERBS};
+pub use declaration::{Declaration, KnownScope, NameRule, Scope, Subresource, VERBS};
 pub use kind::{Codec, Kind};
 pub use stored::STORED_PREFIX;
 pub(crate) use stored::encode as encode_stored;

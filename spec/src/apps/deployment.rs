@@ -11,11 +11,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
 use super::scale;
-use super::workload::{self, SPEC};
+use super::workload::{self, Counts, SPEC, STATUS};
 use crate::core::pod::default_template;
 use crate::defaults;
 use crate::field_error::{FieldErrors, Path};
-use crate::meta;
 use crate::resource::{Declaration, Resource, Subresource, Target};
 use crate::table::{Cell, Column, age};
 use crate::validation;
@@ -25,13 +24,7 @@ const QUARTER: &str = "25%";
 
 impl Resource for Deployment {
     fn declaration() -> Declaration {
-        Declaration {
-            has_generation: true,
-            ..Declaration::of::<Self>("deployment")
-                .short_names(&["deploy"])
-                .in_category_all()
-                .subresources(&[Subresource::SCALE, Subresource::STATUS])
-        }
+        workload::declaration::<Self>("deployment", &["deploy"], &[Subresource::SCALE, Subresource::STATUS])
     }
 
     fn set_defaults(&mut self) {
@@ -49,13 +42,10 @@ impl Resource for Deployment {
     }
 
     fn prepare_update(&mut self, old: &Self, target: Target) {
-        match target {
-            Target::Status => {
-                self.spec.clone_from(&old.spec);
-                self.metadata.labels.clone_from(&old.metadata.labels);
-            }
-            _ => self.status.clone_from(&old.status),
+        if target == Target::Status {
+            self.metadata.labels.clone_from(&old.metadata.labels);
         }
+        workload::keep_unwritten(target, (&mut self.spec, &old.spec), (&mut self.status, &old.status));
     }
 
     /// Annotations count as well: they are copied to the replica sets.
@@ -65,14 +55,13 @@ impl Resource for Deployment {
 
     fn validate(&self, errors: &mut FieldErrors) {
         let Some(spec) = &self.spec else { return };
-        for (field, value) in [
+        let fields = [
             ("replicas", spec.replicas),
             ("minReadySeconds", spec.min_ready_seconds),
             ("revisionHistoryLimit", spec.revision_history_limit),
             ("progressDeadlineSeconds", spec.progress_deadline_seconds),
-        ] {
-            validation::nonnegative(&SPEC.child(field), value.map(i64::from), errors);
-        }
+        ];
+        workload::numbers(fields, errors);
         workload::selector_and_template(&spec.selector, Some(&spec.template), errors);
         if let Some(strategy) = &spec.strategy {
             validate_strategy(strategy, &SPEC.child("strategy"), errors);
@@ -81,45 +70,39 @@ impl Resource for Deployment {
     }
 
     fn validate_update(&self, old: &Self, target: Target, errors: &mut FieldErrors) {
-        match (target, &self.spec, &old.spec, &self.status) {
-            (Target::Main, Some(spec), Some(old), _) => {
-                meta::immutable(&SPEC.child("selector"), &spec.selector, &old.selector, errors);
-            }
-            (Target::Status, _, _, Some(status)) => validate_status(status, errors),
-            _ => {}
+        let selector = |object: &'_ Self| object.spec.as_ref().map(|spec| spec.selector.clone());
+        workload::selector_stays(target, selector(self).as_ref(), selector(old).as_ref(), errors);
+        if let (Target::Status, Some(status)) = (target, &self.status) {
+            validate_status(status, errors);
         }
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.spec.as_ref().map(|spec| workload::warnings(&spec.template)).unwrap_or_default()
+        workload::warnings(self.spec.as_ref().map(|spec| &spec.template))
     }
 
     fn columns() -> Vec<Column> {
-        let mut columns = vec![
+        workload::columns(vec![
             Column::NAME,
             Column::text("Ready", "Ready pods of all pods."),
             Column::integer("Up-to-date", "How many pods are of the newest version."),
             Column::integer("Available", "How many pods serve."),
             Column::AGE,
-        ];
-        columns.extend(workload::wide_columns());
-        columns
+        ])
     }
 
     fn cells(&self, now: Timestamp) -> Vec<Cell> {
         let (spec, status) = (self.spec.as_ref(), self.status.as_ref());
         let count = |of: fn(&DeploymentStatus) -> Option<i32>| status.and_then(of).unwrap_or(0);
         let wanted = spec.and_then(|spec| spec.replicas).unwrap_or(0);
-        let mut cells = vec![
+        let cells = vec![
             Cell::from(self.metadata.name.as_deref()),
             Cell::from(format!("{}/{wanted}", count(|status| status.ready_replicas))),
             Cell::from(count(|status| status.updated_replicas)),
             Cell::from(count(|status| status.available_replicas)),
             Cell::from(age(self.metadata.creation_timestamp.as_ref(), now)),
         ];
-        let template = spec.map(|spec| &spec.template);
-        cells.extend(workload::wide_cells(template, spec.map(|spec| &spec.selector)));
-        cells
+        workload::cells(cells, spec.map(|spec| &spec.template), spec.map(|spec| &spec.selector))
     }
 
     fn scale(&self) -> Option<Scale> {
@@ -190,29 +173,17 @@ fn validate_deadline(spec: &DeploymentSpec, errors: &mut FieldErrors) {
 }
 
 fn validate_status(status: &DeploymentStatus, errors: &mut FieldErrors) {
-    let path = Path::new("status");
-    let number = |value: Option<i32>| value.unwrap_or(0);
-    let (total, ready) = (number(status.replicas), number(status.ready_replicas));
-    for (field, value) in [
-        ("replicas", total),
-        ("updatedReplicas", number(status.updated_replicas)),
-        ("readyReplicas", ready),
-        ("availableReplicas", number(status.available_replicas)),
-    ] {
-        validation::nonnegative(&path.child(field), Some(value.into()), errors);
-        if value > total {
-            errors.invalid(&path.child(field), value, "cannot be greater than status.replicas");
-        }
-    }
+    let counts = Counts {
+        replicas: status.replicas.unwrap_or(0),
+        parts: &[("updatedReplicas", status.updated_replicas)],
+        ready: status.ready_replicas,
+        available: status.available_replicas,
+    };
+    counts.validate(errors);
     for (field, value) in
         [("unavailableReplicas", status.unavailable_replicas), ("collisionCount", status.collision_count)]
     {
-        validation::nonnegative(&path.child(field), value.map(i64::from), errors);
-    }
-    let available = number(status.available_replicas);
-    if available > ready {
-        let detail = "cannot be greater than readyReplicas";
-        errors.invalid(&path.child("availableReplicas"), available, detail);
+        validation::nonnegative(&STATUS.child(field), value.map(i64::from), errors);
     }
 }
 

@@ -7,23 +7,15 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::jiff::Timestamp;
 
 use super::scale;
-use super::workload::{self, SPEC};
+use super::workload::{self, Counts};
 use crate::core::pod::default_template;
-use crate::field_error::{FieldErrors, Path};
-use crate::meta;
+use crate::field_error::FieldErrors;
 use crate::resource::{Declaration, Resource, Subresource, Target};
-use crate::table::{Cell, Column, age};
-use crate::validation;
+use crate::table::{Cell, Column};
 
 impl Resource for ReplicaSet {
     fn declaration() -> Declaration {
-        Declaration {
-            has_generation: true,
-            ..Declaration::of::<Self>("replicaset")
-                .short_names(&["rs"])
-                .in_category_all()
-                .subresources(&[Subresource::SCALE, Subresource::STATUS])
-        }
+        workload::declaration::<Self>("replicaset", &["rs"], &[Subresource::SCALE, Subresource::STATUS])
     }
 
     fn set_defaults(&mut self) {
@@ -38,10 +30,7 @@ impl Resource for ReplicaSet {
     }
 
     fn prepare_update(&mut self, old: &Self, target: Target) {
-        match target {
-            Target::Status => self.spec.clone_from(&old.spec),
-            _ => self.status.clone_from(&old.status),
-        }
+        workload::keep_unwritten(target, (&mut self.spec, &old.spec), (&mut self.status, &old.status));
     }
 
     fn generation_moves(&self, old: &Self) -> bool {
@@ -50,51 +39,38 @@ impl Resource for ReplicaSet {
 
     fn validate(&self, errors: &mut FieldErrors) {
         let Some(spec) = &self.spec else { return };
-        validation::nonnegative(&SPEC.child("replicas"), spec.replicas.map(i64::from), errors);
-        let seconds = spec.min_ready_seconds.map(i64::from);
-        validation::nonnegative(&SPEC.child("minReadySeconds"), seconds, errors);
+        workload::numbers([("replicas", spec.replicas), ("minReadySeconds", spec.min_ready_seconds)], errors);
         workload::selector_and_template(&spec.selector, spec.template.as_ref(), errors);
     }
 
     fn validate_update(&self, old: &Self, target: Target, errors: &mut FieldErrors) {
-        match (target, &self.spec, &old.spec, &self.status) {
-            (Target::Main, Some(spec), Some(old), _) => {
-                meta::immutable(&SPEC.child("selector"), &spec.selector, &old.selector, errors);
-            }
-            (Target::Status, _, _, Some(status)) => validate_status(status, errors),
-            _ => {}
+        let selector = |object: &'_ Self| object.spec.as_ref().map(|spec| spec.selector.clone());
+        workload::selector_stays(target, selector(self).as_ref(), selector(old).as_ref(), errors);
+        if let (Target::Status, Some(status)) = (target, &self.status) {
+            validate_status(status, errors);
         }
     }
 
     fn warnings(&self) -> Vec<String> {
-        let template = self.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        template.map(workload::warnings).unwrap_or_default()
+        workload::warnings(self.spec.as_ref().and_then(|spec| spec.template.as_ref()))
     }
 
     fn columns() -> Vec<Column> {
-        let mut columns = vec![
-            Column::NAME,
-            Column::integer("Desired", "How many pods there should be."),
-            Column::integer("Current", "How many there are."),
-            Column::integer("Ready", "How many of them are ready."),
-            Column::AGE,
-        ];
-        columns.extend(workload::wide_columns());
-        columns
+        workload::replica_columns()
     }
 
     fn cells(&self, now: Timestamp) -> Vec<Cell> {
         let (spec, status) = (self.spec.as_ref(), self.status.as_ref());
-        let mut cells = vec![
-            Cell::from(self.metadata.name.as_deref()),
-            Cell::from(spec.and_then(|spec| spec.replicas).unwrap_or(0)),
-            Cell::from(status.map_or(0, |status| status.replicas)),
-            Cell::from(status.and_then(|status| status.ready_replicas).unwrap_or(0)),
-            Cell::from(age(self.metadata.creation_timestamp.as_ref(), now)),
+        let counts = [
+            spec.and_then(|spec| spec.replicas),
+            status.map(|status| status.replicas),
+            status.and_then(|status| status.ready_replicas),
         ];
-        let template = spec.and_then(|spec| spec.template.as_ref());
-        cells.extend(workload::wide_cells(template, spec.map(|spec| &spec.selector)));
-        cells
+        workload::cells(
+            workload::replica_cells(&self.metadata, counts, now),
+            spec.and_then(|spec| spec.template.as_ref()),
+            spec.map(|spec| &spec.selector),
+        )
     }
 
     fn scale(&self) -> Option<Scale> {
@@ -109,24 +85,13 @@ impl Resource for ReplicaSet {
 }
 
 fn validate_status(status: &ReplicaSetStatus, errors: &mut FieldErrors) {
-    let path = Path::new("status");
-    let number = |value: Option<i32>| value.unwrap_or(0);
-    let (ready, available) = (number(status.ready_replicas), number(status.available_replicas));
-    for (field, value) in [
-        ("replicas", status.replicas),
-        ("fullyLabeledReplicas", number(status.fully_labeled_replicas)),
-        ("readyReplicas", ready),
-        ("availableReplicas", available),
-    ] {
-        validation::nonnegative(&path.child(field), Some(value.into()), errors);
-        if value > status.replicas {
-            errors.invalid(&path.child(field), value, "cannot be greater than status.replicas");
-        }
-    }
-    if available > ready {
-        let detail = "cannot be greater than readyReplicas";
-        errors.invalid(&path.child("availableReplicas"), available, detail);
-    }
+    let counts = Counts {
+        replicas: status.replicas,
+        parts: &[("fullyLabeledReplicas", status.fully_labeled_replicas)],
+        ready: status.ready_replicas,
+        available: status.available_replicas,
+    };
+    counts.validate(errors);
 }
 
 #[cfg(test)]
