@@ -16,7 +16,7 @@ use isopod_spec::registry;
 use isopod_spec::resource::{Kind, Resource};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, ReplicationController, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::controllers::facts;
@@ -151,6 +151,7 @@ cached! {
     endpoint_slices: EndpointSlice by service_of,
     deployments: Deployment,
     replica_sets: ReplicaSet,
+    replication_controllers: ReplicationController,
     leases: Lease,
 }
 

@@ -15,15 +15,19 @@ mod namespace_defaults;
 mod node_lifecycle;
 pub(crate) mod outcome;
 mod pod_collector;
+pub(crate) mod pods;
 mod replica_set;
 pub(crate) mod runner;
 mod taint_eviction;
 #[cfg(test)]
 mod tests;
 
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::replica_set::shell::ReplicaSetController;
 use self::runner::{Controller, Shell};
 use crate::cache::feed::Feed;
 use crate::leader::Config;
@@ -40,7 +44,8 @@ pub(crate) fn spawn_all(
 ) {
     let mut starter = Starter { tasks, shell, feed, shutdown };
     starter.start(deployment::shell::DeploymentController);
-    starter.start(replica_set::shell::ReplicaSetController);
+    starter.start(ReplicaSetController::<ReplicaSet>::default());
+    starter.start(ReplicaSetController::<ReplicationController>::default());
     starter.start(endpoint_slice::shell::EndpointSliceController);
     starter.start(endpoints::shell::EndpointsController);
     starter.start(namespace::shell::NamespaceController);

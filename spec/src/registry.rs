@@ -21,6 +21,7 @@ fn builtin_kinds() -> Kinds {
         .with::<core::Namespace>()
         .with::<core::Node>()
         .with::<core::Pod>()
+        .with::<core::ReplicationController>()
         .with::<core::Secret>()
         .with::<core::Service>()
         .with::<core::ServiceAccount>()
@@ -167,6 +168,7 @@ mod tests {
             /registry/core/namespaces/ v1/Namespace [ns]  Cluster below [finalize status]
             /registry/core/nodes/ v1/Node [no]  Cluster below [status]
             /registry/core/pods/ v1/Pod [po] all Namespaced below [binding log status]
+            /registry/core/replicationcontrollers/ v1/ReplicationController [rc] all Namespaced below [scale status]
             /registry/core/secrets/ v1/Secret []  Namespaced below []
             /registry/core/services/ v1/Service [svc] all Namespaced below [status]
             /registry/core/serviceaccounts/ v1/ServiceAccount [sa]  Namespaced below []
@@ -202,7 +204,7 @@ mod tests {
         assert_eq!(builtin().by_group_kind("apps", "Deployment").unwrap().plural, "deployments");
         assert_eq!(kind_of::<core::Pod>().plural, "pods");
         let all: Vec<&str> = builtin().in_category("all").map(|kind| kind.plural.as_str()).collect();
-        assert_eq!(all, ["pods", "services", "deployments", "replicasets"]);
+        assert_eq!(all, ["pods", "replicationcontrollers", "services", "deployments", "replicasets"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! ReplicaSets: as many pods of one template as wanted.
 //!
-//! [`plan`] is pure. Pods are created in batches that double as long as they succeed, so that a template which the
-//! API refuses costs one request and not five hundred.
+//! [`plan`] is pure. ReplicationControllers are planned as the ReplicaSets they stand for ([`forms`]).
 
+mod forms;
 mod ranking;
 pub(crate) mod shell;
 mod status;
@@ -12,13 +12,13 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use isopod_spec::resource::Resource;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::Pod;
 
 use super::claim::{self, Claim};
-use super::facts;
+use super::{facts, pods};
 
 /// At most so many pods are created or deleted in one pass, so that one ReplicaSet does not hold up the others.
 const PODS_PER_PASS: usize = 500;
@@ -97,35 +97,8 @@ fn resize(wanted: i32, active: &[&Arc<Pod>], siblings: &[Arc<Pod>]) -> Vec<Actio
     pods.into_iter().take(surplus).map(|pod| Action::Delete { pod }).collect()
 }
 
-/// A pod of the ReplicaSet's template, to be named by the server.
-pub(crate) fn new_pod(replica_set: &ReplicaSet) -> Pod {
+/// A pod of the ReplicaSet's template for `owner`, which is the ReplicaSet or what it stands for.
+pub(crate) fn new_pod<T: Resource>(replica_set: &ReplicaSet, owner: &T) -> Pod {
     let template = replica_set.spec.as_ref().and_then(|spec| spec.template.clone());
-    let PodTemplateSpec { metadata, spec } = template.unwrap_or_default();
-    let metadata = metadata.unwrap_or_default();
-    let owner = facts::controller_reference("apps/v1", "ReplicaSet", &replica_set.metadata);
-    Pod {
-        metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", facts::name(&replica_set.metadata))),
-            namespace: replica_set.metadata.namespace.clone(),
-            labels: metadata.labels,
-            annotations: metadata.annotations,
-            finalizers: metadata.finalizers,
-            owner_references: Some(vec![owner]),
-            ..ObjectMeta::default()
-        },
-        spec,
-        status: None,
-    }
-}
-
-/// Sizes of the batches in which `count` pods are created: each double the one before.
-pub(crate) fn slow_start(count: usize) -> impl Iterator<Item = usize> {
-    let mut left = count;
-    let mut next = 1;
-    std::iter::from_fn(move || {
-        let batch = next.min(left);
-        left -= batch;
-        next *= 2;
-        (batch > 0).then_some(batch)
-    })
+    pods::from_template(template.unwrap_or_default(), owner)
 }

@@ -11,7 +11,7 @@ use crate::status::{GroupKind, Status};
 use crate::validation;
 
 /// The scale of a workload.
-pub(super) fn of(meta: &ObjectMeta, wanted: i32, observed: i32, selector: &LabelSelector) -> Scale {
+pub(crate) fn of(meta: &ObjectMeta, wanted: i32, observed: i32, selector: &LabelSelector) -> Scale {
     Scale {
         metadata: ObjectMeta {
             name: meta.name.clone(),

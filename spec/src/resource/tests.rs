@@ -39,6 +39,11 @@ spec:
 status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready: true}]}
 ",
     ),
+    (
+        "v1/ReplicationController",
+        "{metadata: {name: a}, spec: {replicas: 2, selector: {a: b}, template: {metadata: {labels: {a: b}}, \
+         spec: {containers: [{name: a, image: a}]}}}, status: {replicas: 1}}",
+    ),
     ("v1/Secret", "{metadata: {name: a}, type: Opaque, data: {a: AA==}, stringData: {b: c}}"),
     (
         "v1/Service",

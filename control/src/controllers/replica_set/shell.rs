@@ -1,91 +1,114 @@
-//! The ReplicaSet controller: what wakes it, what it looks at, how its plans are carried out.
+//! The controller of ReplicaSets and ReplicationControllers: what wakes it, what it looks at, how its plans are carried
+//! out.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use futures::future::join_all;
 use isopod_spec::selector::Selector;
 use isopod_spec::status::Status;
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Action, Observed, Plan, new_pod, plan, slow_start, status};
-use crate::cache::{Change, ObjectKey, View};
+use super::{Action, Observed, Plan, new_pod, plan, status};
+use crate::cache::{Cached, Change, Delta, ObjectKey, View};
+use crate::controllers::facts;
+use crate::controllers::pods::Acting;
 use crate::controllers::runner::{Controller, Planned, Shell};
-use crate::controllers::{facts, outcome};
-use crate::events::{Level, Occurrence, reference};
-use crate::objects::DeleteOptions;
 
-/// Keeps ReplicaSets' pods.
-#[derive(Debug, Default)]
-pub(crate) struct ReplicaSetController;
+/// A kind that keeps a number of pods alike, and its form as a ReplicaSet, which plans are made for.
+pub(crate) trait Replicated: Cached {
+    /// The name of its controller.
+    const CONTROLLER: &'static str;
 
-/// A plan, and the ReplicaSet it was made for.
+    /// The change, if it is of this kind.
+    fn delta(change: &Change) -> Option<&Delta<Self>>;
+
+    /// The same wish and state as a ReplicaSet.
+    fn as_replica_set(object: &Arc<Self>) -> Arc<ReplicaSet>;
+
+    /// The object with this status.
+    fn with_status(&self, status: ReplicaSetStatus) -> Self;
+}
+
+/// Keeps the pods of a kind of sets.
 #[derive(Debug)]
-pub(crate) struct Job {
+pub(crate) struct ReplicaSetController<T = ReplicaSet>(PhantomData<fn() -> T>);
+
+impl<T> Default for ReplicaSetController<T> {
+    fn default() -> Self {
+        ReplicaSetController(PhantomData)
+    }
+}
+
+/// A plan, and the object it was made for.
+#[derive(Debug)]
+pub(crate) struct Job<T> {
+    object: Arc<T>,
     replica_set: Arc<ReplicaSet>,
     plan: Plan,
 }
 
-impl Controller for ReplicaSetController {
-    const NAME: &'static str = "replicaset-controller";
-    type Plan = Job;
+impl<T: Replicated> Controller for ReplicaSetController<T> {
+    const NAME: &'static str = T::CONTROLLER;
+    type Plan = Job<T>;
 
     fn wakes(&mut self, change: &Change, view: &View, wake: &mut dyn FnMut(ObjectKey)) {
-        match change {
-            Change::ReplicaSet(delta) => wake(delta.key.clone()),
-            Change::Pod(delta) => delta.both().for_each(|pod| wake_owners(pod, view, wake)),
-            _ => {}
+        if let Some(delta) = T::delta(change) {
+            wake(delta.key.clone());
+        } else if let Change::Pod(delta) = change {
+            delta.both().for_each(|pod| wake_owners::<T>(pod, view, wake));
         }
     }
 
-    fn plan(&mut self, key: &ObjectKey, view: &View, now: Timestamp) -> Planned<Job> {
-        let Some(replica_set) = view.replica_sets.get(key) else { return Planned::nothing() };
+    fn plan(&mut self, key: &ObjectKey, view: &View, now: Timestamp) -> Planned<Job<T>> {
+        let Some(object) = T::shelf(view).get(key) else { return Planned::nothing() };
+        let replica_set = T::as_replica_set(object);
         let controlled = view.pods.controlled_by(facts::uid(&replica_set.metadata));
         let pods: Vec<Arc<Pod>> = controlled.chain(view.pods.orphans(key.namespace())).cloned().collect();
-        let siblings = siblings(replica_set, &pods, view);
-        let plan = plan(replica_set, Observed { pods, siblings }, now);
+        let siblings = siblings(&replica_set, &pods, view);
+        let mut plan = plan(&replica_set, Observed { pods, siblings }, now);
+        // Not every kind has a place for all that a ReplicaSet's status says.
+        plan.status = plan.status.filter(|status| object.with_status(status.clone()) != **object);
         let again_after = plan.again_after;
         let is_met = plan.actions.is_empty() && plan.status.is_none();
-        let plan = (!is_met).then(|| Job { replica_set: replica_set.clone(), plan });
+        let plan = (!is_met).then(|| Job { object: object.clone(), replica_set, plan });
         Planned { plan, again_after }
     }
 
-    async fn apply(shell: Shell, job: Job) -> Result<(), Status> {
+    async fn apply(shell: Shell, job: Job<T>) -> Result<(), Status> {
+        let acting = Acting::of(&shell, T::CONTROLLER, &*job.object);
         let mut surplus = Vec::new();
         for action in job.plan.actions {
             match action {
-                Action::Adopt { pod } => {
-                    let owner =
-                        facts::controller_reference("apps/v1", "ReplicaSet", &job.replica_set.metadata);
-                    let mut pod = (*pod).clone();
-                    facts::adopt(&mut pod, owner);
-                    shell.objects.update(&pod).await?;
+                Action::Adopt { pod } => acting.adopt(&*pod).await?,
+                Action::Release { pod } => acting.release(&*pod).await?,
+                Action::Create { count } => {
+                    let pods = (0..count).map(|_| new_pod(&job.replica_set, &*job.object)).collect();
+                    if let Err(error) = acting.create(pods).await {
+                        return fail(&shell, &job.object, &job.replica_set, "FailedCreate", error).await;
+                    }
                 }
-                Action::Release { pod } => {
-                    let mut pod = (*pod).clone();
-                    facts::release(&mut pod, facts::uid(&job.replica_set.metadata));
-                    shell.objects.update(&pod).await?;
-                }
-                Action::Create { count } => create(&shell, &job.replica_set, count).await?,
                 Action::Delete { pod } => surplus.push(pod),
             }
         }
-        delete(&shell, &job.replica_set, &surplus).await?;
+        if let Err(error) = acting.delete(&surplus).await {
+            return fail(&shell, &job.object, &job.replica_set, "FailedDelete", error).await;
+        }
         if let Some(status) = job.plan.status {
-            write_status(&shell, &job.replica_set, status).await?;
+            shell.objects.update_status(&job.object.with_status(status)).await?;
         }
         Ok(())
     }
 }
 
-fn wake_owners(pod: &Pod, view: &View, wake: &mut dyn FnMut(ObjectKey)) {
+fn wake_owners<T: Replicated>(pod: &Pod, view: &View, wake: &mut dyn FnMut(ObjectKey)) {
     let namespace = facts::namespace(&pod.metadata);
     match facts::controller_of(&pod.metadata) {
-        Some(owner) if owner.kind == "ReplicaSet" => wake(ObjectKey::new(namespace, &owner.name)),
+        Some(owner) if owner.kind == T::KIND => wake(ObjectKey::new(namespace, &owner.name)),
         Some(_) => {}
         None => {
-            let sets = view.replica_sets.in_namespace(namespace);
+            let sets = T::shelf(view).in_namespace(namespace).map(T::as_replica_set);
             let matching = sets.filter(|set| {
                 let selector = set.spec.as_ref().map(|spec| &spec.selector);
                 Selector::of(selector).matches(pod.metadata.labels.as_ref())
@@ -108,70 +131,17 @@ fn siblings(replica_set: &ReplicaSet, pods: &[Arc<Pod>], view: &View) -> Vec<Arc
     pods.filter(|pod| facts::is_active(pod)).cloned().collect()
 }
 
-async fn create(shell: &Shell, replica_set: &ReplicaSet, count: usize) -> Result<(), Status> {
-    for batch in slow_start(count) {
-        let pods = std::iter::repeat_with(|| new_pod(replica_set)).take(batch).collect();
-        let mut failure = None;
-        for created in shell.objects.create_many::<Pod>(pods).await {
-            match created {
-                Ok(pod) => {
-                    let message = format!("Created pod: {}", facts::name(&pod.metadata));
-                    tell(shell, replica_set, Level::Normal, "SuccessfulCreate", message);
-                }
-                Err(status) => failure = Some(status),
-            }
-        }
-        match failure {
-            None => {}
-            Some(status) if outcome::is_namespace_going(&status) => return Ok(()),
-            Some(status) => return fail(shell, replica_set, ("FailedCreate", "creating"), status).await,
-        }
-    }
-    Ok(())
-}
-
-async fn delete(shell: &Shell, replica_set: &ReplicaSet, pods: &[Arc<Pod>]) -> Result<(), Status> {
-    let deletions = pods.iter().map(|pod| async {
-        let meta = &pod.metadata;
-        let options = DeleteOptions { uid: meta.uid.clone(), ..DeleteOptions::default() };
-        let (namespace, name) = (facts::namespace(meta), facts::name(meta));
-        let deleted = shell.objects.delete::<Pod>(namespace, name, &options).await;
-        if deleted.is_ok() {
-            tell(shell, replica_set, Level::Normal, "SuccessfulDelete", format!("Deleted pod: {name}"));
-        }
-        outcome::settled(deleted)
-    });
-    match join_all(deletions).await.into_iter().find_map(Result::err) {
-        None => Ok(()),
-        Some(status) => fail(shell, replica_set, ("FailedDelete", "deleting"), status).await,
-    }
-}
-
-/// Tells of a failure in an event and in the status; the error stands.
-async fn fail(
+/// Says in the status that a pod could not be created or deleted; the error stands.
+async fn fail<T: Replicated>(
     shell: &Shell,
+    object: &Arc<T>,
     replica_set: &ReplicaSet,
-    (reason, doing): (&'static str, &str),
+    reason: &'static str,
     error: Status,
 ) -> Result<(), Status> {
-    tell(shell, replica_set, Level::Warning, reason, format!("Error {doing}: {error}"));
     let status = status::failed(replica_set, reason, error.message.clone(), Timestamp::now());
     if replica_set.status.as_ref() != Some(&status) {
-        write_status(shell, replica_set, status).await?;
+        shell.objects.update_status(&object.with_status(status)).await?;
     }
     Err(error)
-}
-
-async fn write_status(
-    shell: &Shell,
-    replica_set: &ReplicaSet,
-    status: k8s_openapi::api::apps::v1::ReplicaSetStatus,
-) -> Result<(), Status> {
-    let replica_set = ReplicaSet { status: Some(status), ..replica_set.clone() };
-    shell.objects.update_status(&replica_set).await.map(drop)
-}
-
-fn tell(shell: &Shell, replica_set: &ReplicaSet, level: Level, reason: &'static str, message: String) {
-    let component = ReplicaSetController::NAME;
-    shell.recorder.record(Occurrence { component, about: reference(replica_set), level, reason, message });
 }

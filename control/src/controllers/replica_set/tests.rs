@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition, PodSpec, Po
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, Time};
 use proptest::prelude::*;
 
-use super::{Action, Observed, facts, new_pod, plan, slow_start, status};
+use super::{Action, Observed, facts, new_pod, plan, status};
 
 const NOW: i64 = 10_000;
 
@@ -46,7 +46,7 @@ fn replica_set(replicas: i32) -> ReplicaSet {
 
 /// A running, ready pod of the set, on a node of its own.
 fn pod(name: &str) -> Pod {
-    let mut pod = new_pod(&replica_set(1));
+    let mut pod = new_pod(&replica_set(1), &replica_set(1));
     pod.metadata.generate_name = None;
     pod.metadata.name = Some(name.to_owned());
     pod.metadata.uid = Some(name.to_owned());
@@ -194,17 +194,11 @@ fn a_failure_is_noted_once_and_taken_back_when_the_pods_are_there() {
 
 #[test]
 fn a_new_pod_carries_the_template_and_its_owner() {
-    let pod = new_pod(&replica_set(1));
+    let pod = new_pod(&replica_set(1), &replica_set(1));
     assert_eq!(pod.metadata.generate_name.as_deref(), Some("web-abc-"));
     assert_eq!(facts::label(&pod.metadata, "app"), Some("web"));
     let owner = facts::controller_of(&pod.metadata).unwrap();
     assert_eq!((owner.kind.as_str(), owner.uid.as_str()), ("ReplicaSet", "rs-uid"));
-}
-
-#[test]
-fn batches_double() {
-    assert_eq!(slow_start(10).collect::<Vec<_>>(), [1, 2, 4, 3]);
-    assert_eq!(slow_start(0).count(), 0);
 }
 
 proptest! {

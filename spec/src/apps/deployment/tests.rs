@@ -173,7 +173,9 @@ fn status_is_written_through_its_own_path_only() {
         MINIMAL,
         &impossible,
         Target::Status,
-        expect![[r#"Deployment.apps "web" is invalid: [status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas, status.availableReplicas: Invalid value: 3: cannot be greater than status.replicas, status.availableReplicas: Invalid value: 3: cannot be greater than readyReplicas, status.collisionCount: Invalid value: -1: must be greater than or equal to 0]"#]],
+        expect![[
+            r#"Deployment.apps "web" is invalid: [status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas, status.availableReplicas: Invalid value: 3: cannot be greater than status.replicas, status.availableReplicas: Invalid value: 3: cannot be greater than readyReplicas, status.collisionCount: Invalid value: -1: must be greater than or equal to 0]"#
+        ]],
     );
 }
 
