@@ -1,12 +1,13 @@
 //! The artifact registry: the OCI distribution API (v1.1) under `/v2/`.
 //!
-//! Blobs lie on disk by digest ([`blobs`]); manifests and tags are keys of the replicated store
-//! ([`catalog`]), so that what a tag names is decided by one committed write. `image:` references with the
-//! host `registry.local` mean this registry.
+//! Blobs lie on disk by digest ([`blobs`]), on several members ([`others`]); manifests and tags are keys of the
+//! replicated store ([`catalog`]), so that what a tag names is decided by one committed write. `image:` references
+//! with the host `registry.local` mean this registry.
 
 mod blobs;
 mod catalog;
 mod error;
+mod others;
 mod reference;
 mod route;
 mod serve;
@@ -20,10 +21,14 @@ use http_body_util::combinators::UnsyncBoxBody;
 use isopod_raft_store::Store;
 
 pub use blobs::OpenError;
+pub use others::{Asked, Nobody, Others, OverTls};
 pub use reference::{Digest, RepositoryName};
 
 /// Answers of the registry: small JSON, or a blob streamed from disk.
-pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Any error of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Largest manifest, in bytes (the distribution specification asks for at least 4 MiB).
 pub const MANIFEST_BYTES_MAX: usize = 4 << 20;
@@ -49,15 +54,21 @@ impl Default for Limits {
 pub struct Registry {
     blobs: Arc<blobs::Blobs>,
     catalog: catalog::Catalog,
+    others: Arc<dyn Others>,
 }
 
 impl Registry {
     /// Opens the registry whose blobs lie below `<data>/registry`.
     ///
     /// Uploads that were open when the process ended are removed: their clients must start again anyway.
-    pub fn open(data_dir: &Path, store: Store, limits: Limits) -> Result<Registry, OpenError> {
+    pub fn open(
+        data_dir: &Path,
+        store: Store,
+        others: Arc<dyn Others>,
+        limits: Limits,
+    ) -> Result<Registry, OpenError> {
         let blobs = Arc::new(blobs::Blobs::open(&data_dir.join("registry"), limits)?);
-        Ok(Registry { blobs, catalog: catalog::Catalog::new(store) })
+        Ok(Registry { blobs, catalog: catalog::Catalog::new(store), others })
     }
 
     /// Answers one request below `/v2`. The caller has been authorized for its method and path.

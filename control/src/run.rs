@@ -17,7 +17,7 @@ use crate::controllers::NodeConfig;
 use crate::leader::{self, Singletons};
 use crate::node_client::NodeClient;
 use crate::objects::Objects;
-use crate::registry::{self, Registry};
+use crate::registry::{self, Nobody, Registry};
 use crate::security::ca::{self, CertificateAuthority, IssuedCertificate, Subject};
 use crate::security::{kubeconfig, tls};
 use crate::serve::{self, Front};
@@ -109,7 +109,8 @@ impl Member {
         let own = authority.issue_server("isopod-api", &ips, SERVER_NAMES)?;
         let tls = tls::server(&authority, &own)?;
         let kubeconfig = write_kubeconfig(&config.data_dir, api_address, &authority)?;
-        let registry = Registry::open(&config.data_dir, store.clone(), registry::Limits::default())?;
+        let registry =
+            Registry::open(&config.data_dir, store.clone(), Arc::new(Nobody), registry::Limits::default())?;
         let objects = Objects::new(store, Policy { service_range });
         let draining = CancellationToken::new();
         let api = Arc::new(Api::new(api::Config {

@@ -165,6 +165,12 @@ impl Blobs {
         Ok(())
     }
 
+    /// As [`cancel`](Self::cancel), also for an upload whose writer was dropped with it in hand.
+    pub(super) async fn forget(&self, id: &str) {
+        self.uploads().remove(id);
+        self.discard(&self.upload_path(id)).await;
+    }
+
     async fn discard(&self, draft: &Path) {
         if let Err(error) = fs::remove_file(draft).await {
             tracing::warn!(path = %draft.display(), %error, "registry: cannot remove an ended upload");

@@ -94,6 +94,10 @@ impl Error {
         Error::new(StatusCode::NOT_FOUND, "UNSUPPORTED", "no such path in the distribution API")
     }
 
+    pub(super) fn unavailable(message: impl Into<String>) -> Error {
+        Error::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)
+    }
+
     pub(super) fn interrupted(message: impl Into<String>) -> Error {
         Error::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", message)
     }

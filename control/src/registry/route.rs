@@ -15,7 +15,7 @@ pub(super) enum Operation {
     GetManifest { name: RepositoryName, reference: Reference },
     PutManifest { name: RepositoryName, reference: Reference },
     DeleteManifest { name: RepositoryName, reference: Reference },
-    GetBlob { digest: Digest },
+    GetBlob { name: RepositoryName, digest: Digest },
     StartUpload { name: RepositoryName },
     UploadStatus { name: RepositoryName, id: String },
     AppendUpload { name: RepositoryName, id: String },
@@ -50,8 +50,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Operation, Error> {
         },
         [name @ .., "blobs", "uploads", id] => upload(method, repository(name)?, (*id).to_owned()),
         [name @ .., "blobs", digest] if reads => {
-            repository(name)?;
-            Ok(Operation::GetBlob { digest: Digest::parse(digest)? })
+            Ok(Operation::GetBlob { name: repository(name)?, digest: Digest::parse(digest)? })
         }
         [_, .., "blobs", _] => Err(Error::unsupported()),
         _ => Err(Error::not_found()),

@@ -8,8 +8,10 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Limited, StreamBody};
 use tokio_util::io::ReaderStream;
 
+use super::blobs::Blobs;
 use super::catalog::Manifest;
 use super::error::{Error, whole};
+use super::others;
 use super::reference::{Digest, Reference, RepositoryName};
 use super::route::{Operation, route};
 use super::{Body, MANIFEST_BYTES_MAX, Registry};
@@ -64,7 +66,12 @@ where
                 Err(Error::manifest_unknown(name.as_str(), &shown(&reference)))
             }
         }
-        Operation::GetBlob { digest } => get_blob(registry, &digest, parts.method == Method::HEAD).await,
+        Operation::GetBlob { name, digest } => {
+            if !query.is_from_member() {
+                others::ensure(&registry.others, &registry.blobs, &name, &digest).await?;
+            }
+            get_blob(registry, &digest, parts.method == Method::HEAD).await
+        }
         Operation::StartUpload { name } => start_upload(registry, &name, query, body).await,
         Operation::UploadStatus { name, id } => {
             let length = registry.blobs.progress(&id)?;
@@ -124,7 +131,8 @@ where
     {
         return Err(Error::digest_invalid(format!("the manifest has digest {digest}, not {expected}")));
     }
-    let media_type = check_manifest(registry, headers, &content).await?;
+    let (media_type, blobs) = check_manifest(registry, name, headers, &content).await?;
+    others::spread(&registry.others, &registry.blobs, name, &blobs).await?;
     let tag = match reference {
         Reference::Tag(tag) => Some(tag.as_str()),
         Reference::Digest(_) => None,
@@ -133,8 +141,13 @@ where
     Ok(created(&format!("/v2/{}/manifests/{digest}", name.as_str()), &digest))
 }
 
-/// The manifest must be JSON, say its type, and name only blobs that are here.
-async fn check_manifest(registry: &Registry, headers: &HeaderMap, content: &[u8]) -> Result<String, Error> {
+/// The manifest must be JSON, say its type, and name only blobs that the cluster has. Returns type and blobs.
+async fn check_manifest(
+    registry: &Registry,
+    name: &RepositoryName,
+    headers: &HeaderMap,
+    content: &[u8],
+) -> Result<(String, Vec<Digest>), Error> {
     let manifest: serde_json::Value = serde_json::from_slice(content)
         .map_err(|e| Error::manifest_invalid(format!("not a JSON manifest: {e}")))?;
     let stated = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -143,17 +156,18 @@ async fn check_manifest(registry: &Registry, headers: &HeaderMap, content: &[u8]
     let media_type = media_type.ok_or_else(|| Error::manifest_invalid("Content-Type is missing"))?;
     let layers = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let named = layers.iter().chain(manifest.get("config")).filter_map(|part| part["digest"].as_str());
-    for digest in named {
-        if registry.blobs.length(&Digest::parse(digest)?).await.is_none() {
-            return Err(Error::manifest_blob_unknown(digest));
+    let blobs = named.map(Digest::parse).collect::<Result<Vec<_>, _>>()?;
+    for digest in &blobs {
+        if !others::ensure(&registry.others, &registry.blobs, name, digest).await? {
+            return Err(Error::manifest_blob_unknown(digest.as_str()));
         }
     }
-    Ok(media_type.to_owned())
+    Ok((media_type.to_owned(), blobs))
 }
 
 async fn get_blob(registry: &Registry, digest: &Digest, head: bool) -> Result<Response<Body>, Error> {
     let length = registry.blobs.length(digest).await.ok_or_else(|| Error::blob_unknown(digest.as_str()))?;
-    let body = if head { whole(Bytes::new()) } else { file_body(registry, digest).await? };
+    let body = if head { whole(Bytes::new()) } else { file_body(&registry.blobs, digest).await? };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -162,8 +176,9 @@ async fn get_blob(registry: &Registry, digest: &Digest, head: bool) -> Result<Re
     Ok(response)
 }
 
-async fn file_body(registry: &Registry, digest: &Digest) -> Result<Body, Error> {
-    let file = tokio::fs::File::open(registry.blobs.path(digest)).await;
+/// The content of a blob that is here.
+pub(super) async fn file_body(blobs: &Blobs, digest: &Digest) -> Result<Body, Error> {
+    let file = tokio::fs::File::open(blobs.path(digest)).await;
     let file = file.map_err(|e| Error::internal("open a blob", &e))?;
     let frames = ReaderStream::with_capacity(file, 64 << 10);
     let frames = frames.map(|chunk| chunk.map(Frame::data).map_err(Into::into));
@@ -184,7 +199,7 @@ where
 {
     if let Some(mounted) = query.get("mount") {
         let digest = Digest::parse(&mounted)?;
-        if registry.blobs.length(&digest).await.is_some() {
+        if others::ensure(&registry.others, &registry.blobs, name, &digest).await? {
             return Ok(created(&format!("/v2/{}/blobs/{digest}", name.as_str()), &digest));
         }
     }
@@ -270,6 +285,12 @@ impl Query<'_> {
         let pairs = self.0.split('&').filter_map(|pair| pair.split_once('='));
         let value = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()?;
         Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+    }
+
+    /// Whether another member asks.
+    fn is_from_member(self) -> bool {
+        let (key, value) = others::FROM_MEMBER;
+        self.get(key).as_deref() == Some(value)
     }
 
     fn digest(self) -> Result<Option<Digest>, Error> {

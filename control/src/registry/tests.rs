@@ -1,13 +1,16 @@
 //! The distribution API as clients use it: push in one request and in chunks, pull, list, delete, refusals.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use isopod_raft_store::{Config, Store};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Body, Digest, Limits, Registry};
+use super::{Asked, Body, Digest, Limits, Nobody, Others, Registry};
 
 struct Fixture {
     registry: Registry,
@@ -20,11 +23,41 @@ async fn fixture(limits: Limits) -> Fixture {
     let (store, driver) = Store::open(Config::new(folder.path().join("store"))).await.expect("opens");
     let stop = CancellationToken::new();
     tokio::spawn(driver.run(stop.clone()));
-    let registry = Registry::open(folder.path(), store, limits).expect("opens");
+    let registry = Registry::open(folder.path(), store, Arc::new(Nobody), limits).expect("opens");
     Fixture { registry, _folder: folder, _stop: stop.drop_guard() }
 }
 
+/// Registries of other members in this process; one that is `None` cannot be reached.
+struct Near(Vec<Option<Registry>>);
+
+impl Others for Near {
+    fn addresses(&self) -> Vec<String> {
+        (0..self.0.len()).map(|place| place.to_string()).collect()
+    }
+
+    fn ask(&self, address: String, request: Request<Body>) -> Asked {
+        let place: usize = address.parse().expect("one of the addresses");
+        let registry = self.0[place].clone();
+        async move {
+            match registry {
+                Some(registry) => {
+                    let (head, body) = request.into_parts();
+                    let body = Full::new(body.collect().await?.to_bytes());
+                    Ok(registry.handle(Request::from_parts(head, body)).await)
+                }
+                None => Err("it is gone".into()),
+            }
+        }
+        .boxed()
+    }
+}
+
 impl Fixture {
+    /// The member that stores and pulls here, when there are these others.
+    fn beside(&self, others: Vec<Option<Registry>>) -> Registry {
+        Registry { others: Arc::new(Near(others)), ..self.registry.clone() }
+    }
+
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response<Body> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
@@ -123,6 +156,40 @@ async fn a_manifest_may_only_name_blobs_that_are_here() {
     assert_eq!(code(answer).await, "MANIFEST_BLOB_UNKNOWN");
     let answer = fixture.send("PUT", "/v2/app/manifests/v1", &kind, b"not json").await;
     assert_eq!(code(answer).await, "MANIFEST_INVALID");
+}
+
+#[tokio::test]
+async fn what_a_manifest_names_is_on_a_majority_of_the_members() {
+    let (mut own, near) = (fixture(Limits::default()).await, fixture(Limits::default()).await);
+    own.registry = own.beside(vec![None, Some(near.registry.clone())]);
+    own.push_app("v1").await;
+    let path = format!("/v2/app/blobs/{}", Digest::of(b"\0asm"));
+    assert_eq!(text(near.send("GET", &path, &[], b"").await).await, "\0asm");
+
+    // Alone among three it stores nothing that it might lose.
+    own.registry = own.beside(vec![None, None]);
+    let layer = own.push_blob(b"other").await;
+    let manifest = json!({ "layers": [{ "digest": layer.to_string() }] }).to_string();
+    let kind = [("content-type", "application/vnd.oci.image.manifest.v1+json")];
+    let answer = own.send("PUT", "/v2/app/manifests/v2", &kind, manifest.as_bytes()).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text(answer).await.contains("only 1 of 3 members"));
+    assert_eq!(own.send("GET", "/v2/app/manifests/v2", &[], b"").await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_member_fetches_a_blob_that_it_lacks_and_keeps_it() {
+    let (mut own, near) = (fixture(Limits::default()).await, fixture(Limits::default()).await);
+    let digest = near.push_blob(b"content").await;
+    let path = format!("/v2/app/blobs/{digest}");
+    own.registry = own.beside(vec![None, Some(near.registry.clone())]);
+    let from_member = own.send("GET", &format!("{path}?from=member"), &[], b"").await;
+    assert_eq!(from_member.status(), StatusCode::NOT_FOUND, "members do not ask in circles");
+    assert_eq!(text(own.send("GET", &path, &[], b"").await).await, "content");
+    own.registry = own.beside(vec![None, None]);
+    assert_eq!(text(own.send("GET", &path, &[], b"").await).await, "content");
+    let absent = format!("/v2/app/blobs/{}", Digest::of(b"absent"));
+    assert_eq!(own.send("GET", &absent, &[], b"").await.status(), StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
