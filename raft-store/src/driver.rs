@@ -29,8 +29,8 @@ const SLOW_SYNC: Duration = Duration::from_micros(400);
 const GATHER_PART: u32 = 8;
 const GATHER_MAX: Duration = Duration::from_millis(5);
 
-/// Jobs that wait; the member never has more than one of a kind.
-const JOBS_MAX: usize = 8;
+/// Jobs that wait; the member has few of a kind.
+const JOBS_MAX: usize = 16;
 
 /// Owner of a member; must be run for writes to commit. Dropping it closes the store.
 pub struct Driver {

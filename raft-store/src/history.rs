@@ -127,6 +127,8 @@ struct Inner {
     base: Snapshot,
     past: VecDeque<Snapshot>,
     closed: bool,
+    /// The revision at which a state took the place of the changes before it.
+    jumped_to: Revision,
 }
 
 struct Kept {
@@ -148,6 +150,7 @@ impl History {
             base,
             past: VecDeque::new(),
             closed: false,
+            jumped_to: Revision(0),
         };
         Self { inner: Mutex::new(inner) }
     }
@@ -165,6 +168,23 @@ impl History {
         let forgotten = inner.trim(now);
         drop(inner);
         Wake { touched: touched.topics, _forgotten: (old_base, forgotten) }
+    }
+
+    /// The history begins anew at the state `base`: of what led to it, nothing is known here. Nothing is forgotten when
+    /// nothing lies between.
+    pub(crate) fn jump(&self, base: Snapshot) -> Wake {
+        let mut inner = self.lock();
+        let (mut touched, mut forgotten) = (Vec::new(), Vec::new());
+        if base.revision > inner.latest() {
+            forgotten.extend(inner.commits.drain(..));
+            (inner.events, inner.bytes) = (0, 0);
+            (inner.floor, inner.jumped_to) = (base.revision, base.revision);
+            inner.past.clear();
+            touched = inner.topics.begin_at(base.revision);
+        }
+        let old_base = std::mem::replace(&mut inner.base, base);
+        drop(inner);
+        Wake { touched, _forgotten: (old_base, forgotten) }
     }
 
     /// Forgets what is older than the window; `publish` does it too, this is for quiet times.
@@ -295,7 +315,7 @@ impl Inner {
         let mut found = Vec::new();
         if cursor.position < self.topics.complete_from(cursor.topic) {
             if cursor.position < self.floor {
-                return Read::End(WatchEnd::TooSlow { after: cursor.position });
+                return Read::End(self.lost(cursor.position));
             }
             self.scan(cursor, &mut found);
             if cursor.position < self.topics.complete_from(cursor.topic) {
@@ -307,7 +327,7 @@ impl Inner {
                 break;
             }
             if revision <= self.floor {
-                return Read::End(WatchEnd::TooSlow { after: cursor.position });
+                return Read::End(self.lost(cursor.position));
             }
             collect(self.events_of(revision), &cursor.range, &mut found);
             cursor.position = revision;
@@ -317,6 +337,14 @@ impl Inner {
             (true, true) => Read::End(WatchEnd::Closed),
             (true, false) => Read::Nothing,
         }
+    }
+
+    /// Why a watcher at this place gets no more.
+    fn lost(&self, position: Revision) -> WatchEnd {
+        if position < self.jumped_to {
+            return WatchEnd::Compacted { from: position, oldest: self.floor };
+        }
+        WatchEnd::TooSlow { after: position }
     }
 
     /// Walks the part of the history that the topic does not list, from the cursor on.

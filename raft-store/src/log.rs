@@ -12,11 +12,13 @@ mod storage;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use raft::eraftpb::{ConfState, Entry, HardState};
 
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::membership::MemberId;
+use crate::snapshot_file::Meta;
 use cache::Cache;
 use frame::Position;
 use segment::{Header, Segment};
@@ -65,6 +67,10 @@ pub(crate) struct Log {
     /// The hard state as it was last written; a new commit index alone waits for the next frame.
     written_hard_state: HardState,
     conf_state: ConfState,
+    /// What there is to send to a member that lacks what the log has no longer.
+    newest_snapshot: Option<Meta>,
+    /// A newer one is needed.
+    snapshot_wanted: AtomicBool,
     spare: Option<Spare>,
     bytes_written: u64,
     /// Reused for every frame.
@@ -121,7 +127,7 @@ impl Log {
         let mut log = Self::empty(disk, options, base, conf_state);
         log.hard_state = hard_state;
         log.spare = Some(log.make_spare(options.segment_bytes.min(FIRST_SEGMENT_BYTES))?);
-        log.begin_segment()?;
+        log.begin_segment(None)?;
         Ok(log)
     }
 
@@ -139,6 +145,8 @@ impl Log {
             hard_state: HardState::default(),
             written_hard_state: HardState::default(),
             conf_state,
+            newest_snapshot: None,
+            snapshot_wanted: AtomicBool::new(false),
             spare: None,
             bytes_written: 0,
             buffer: Vec::new(),
@@ -163,6 +171,47 @@ impl Log {
     pub(crate) fn commit_to(&mut self, index: u64, conf_state: ConfState) {
         self.hard_state.commit = self.hard_state.commit.max(index);
         self.conf_state = conf_state;
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// There is a snapshot file of this.
+    pub(crate) fn set_newest_snapshot(&mut self, meta: Meta) {
+        *self.snapshot_wanted.get_mut() = false;
+        self.newest_snapshot = Some(meta);
+    }
+
+    /// Whether a member lacks what neither the log nor the newest snapshot can give it.
+    pub(crate) fn wants_snapshot(&self) -> bool {
+        self.snapshot_wanted.load(Ordering::Relaxed)
+    }
+
+    /// Begins anew behind a snapshot: what was in the log is of no use any more. Nothing has changed when it fails.
+    pub(crate) fn restart(
+        &mut self,
+        base: Position,
+        hard_state: Option<&HardState>,
+    ) -> Result<(), DiskError> {
+        let old = self.hard_state.clone();
+        if let Some(hard_state) = hard_state {
+            self.hard_state = hard_state.clone();
+        }
+        self.hard_state.commit = self.hard_state.commit.max(base.index);
+        let begun = self.begin_segment(Some(base));
+        if begun.is_err() {
+            self.hard_state = old;
+        }
+        begun
+    }
+
+    /// Forgets all entries; the next is the one after `base`.
+    fn begin_at(&mut self, base: Position) {
+        self.slots.clear();
+        self.cache = Cache::new(self.options.cache_bytes);
+        self.base = base;
+        self.segments.iter_mut().for_each(|segment| segment.last_index = base.index);
     }
 
     /// Whether `bytes` of entries can be appended without asking the disk for more space.
@@ -272,7 +321,7 @@ impl Log {
     fn write_frame(&mut self, entries: &[Entry]) -> Result<(), DiskError> {
         let bytes: usize = entries.iter().map(frame::entry_len).sum();
         if self.room() < (bytes + FRAME_OVERHEAD_BYTES) as u64 {
-            self.begin_segment()?;
+            self.begin_segment(None)?;
         }
         let mut buffer = self.begin_frame();
         if self.hard_state != self.written_hard_state {
@@ -286,7 +335,8 @@ impl Log {
 
     /// Makes a new segment the last one. It gets its name when its first frame, which repeats what is only in the
     /// segments before, is on the disk.
-    fn begin_segment(&mut self) -> Result<(), DiskError> {
+    /// With `restart`, the log begins anew there.
+    fn begin_segment(&mut self, restart: Option<Position>) -> Result<(), DiskError> {
         // Whatever is in the segments before the last one is on the disk: recovery relies on it.
         self.sync_now()?;
         let spare = match self.spare.take() {
@@ -297,7 +347,10 @@ impl Log {
         let (first_sequence, last) = (self.written + 1, self.last());
         let header = Header { member: self.options.member, first_sequence, segment_bytes: size_bytes };
         let mut buffer = self.begin_frame();
-        frame::put_base(&mut buffer, last);
+        match restart {
+            Some(base) => frame::put_restart(&mut buffer, base),
+            None => frame::put_base(&mut buffer, last),
+        }
         frame::put_hard_state(&mut buffer, &self.hard_state);
         frame::finish(&mut buffer);
         file.write_at(0, &header.encode())?;
@@ -312,6 +365,7 @@ impl Log {
         self.durable = first_sequence;
         self.written_hard_state = self.hard_state.clone();
         self.buffer = buffer;
+        restart.into_iter().for_each(|base| self.begin_at(base));
         Ok(())
     }
 
@@ -357,7 +411,8 @@ impl Log {
         self.segments.back().map_or(0, |active| active.size_bytes - self.offset)
     }
 
-    fn sync_now(&mut self) -> Result<(), DiskError> {
+    /// Waits until everything that was written is on the disk.
+    pub(crate) fn sync_now(&mut self) -> Result<(), DiskError> {
         if self.written > self.durable
             && let Some(last) = self.segments.back()
         {

@@ -7,10 +7,12 @@
 mod apply;
 mod asks;
 mod changes;
+mod fetch;
 mod forwards;
 mod letters;
 mod proposals;
 mod reads;
+mod snapshots;
 mod upkeep;
 
 use std::collections::VecDeque;
@@ -22,6 +24,7 @@ use raft::eraftpb::{ConfState, Message};
 use raft::{RawNode, Ready, StateRole};
 
 use crate::config::Config;
+use crate::disk::DiskError;
 use crate::error::{DriverError, ProposeError, ReadError};
 use crate::log::frame::Position;
 use crate::log::{Log, Unsynced};
@@ -32,9 +35,11 @@ use crate::shared::{Input, Shared};
 use crate::snapshot_file::Meta;
 use crate::transport::Letter;
 use asks::Asks;
+use fetch::Incoming;
 use forwards::Forwards;
 use proposals::Proposals;
 use reads::Reads;
+use snapshots::Outgoing;
 use upkeep::Upkeep;
 
 pub(crate) use changes::change_of;
@@ -81,6 +86,10 @@ pub(crate) struct Member {
     asks: Asks,
     reads: Reads,
     upkeep: Upkeep,
+    incoming: Option<Incoming>,
+    outgoing_snapshots: Outgoing,
+    /// Raft waits for news of these, and nothing could be offered to them.
+    refused_snapshots: Vec<MemberId>,
     outgoing: Vec<Letter>,
     /// When `progress` was last told.
     told_progress_at: Duration,
@@ -132,6 +141,9 @@ impl Member {
             asks: Asks::default(),
             reads: Reads::new(run),
             upkeep: Upkeep::new(meta.position.index, config.snapshot_after_bytes),
+            incoming: None,
+            outgoing_snapshots: Outgoing::default(),
+            refused_snapshots: Vec::new(),
             outgoing: Vec::new(),
             told_progress_at: Duration::ZERO,
             full_until: None,
@@ -168,6 +180,8 @@ impl Member {
             if self.is_sole_voter() && self.node.raft.state != StateRole::Leader {
                 self.campaign()?;
             }
+            self.tend_outgoing();
+            self.tend_incoming();
             self.turn_away_asks();
             self.propose()?;
             self.forward()?;
@@ -208,8 +222,9 @@ impl Member {
         self.stopping
     }
 
+    /// Whether there is anybody to talk to.
     pub(crate) fn needs_ticks(&self) -> bool {
-        !self.is_sole_voter()
+        !self.is_sole_voter() || !self.conf_state.learners.is_empty()
     }
 
     /// Whether there is more to do at once.
@@ -254,7 +269,7 @@ impl Member {
     fn advance(&mut self) -> Result<Option<Unsynced>, DriverError> {
         let again = self.unwritten.is_some();
         while let Some(ready) = self.next_ready() {
-            if let Err(error) = self.node.mut_store().append(ready.entries(), ready.hs()) {
+            if let Err(error) = self.write(&ready) {
                 // Raft has the entries already, so there is no way back: they wait for space. Where blocks are allocated
                 // ahead it does not come to this, because `has_room` was asked.
                 self.unwritten = Some(ready);
@@ -272,6 +287,13 @@ impl Member {
         self.plan_jobs();
         self.count();
         Ok(self.node.store().unsynced())
+    }
+
+    fn write(&mut self, ready: &Ready) -> Result<(), DiskError> {
+        if !ready.snapshot().is_empty() && self.applied.index < ready.snapshot().get_metadata().index {
+            self.install(ready.snapshot(), ready.hs())?;
+        }
+        self.node.mut_store().append(ready.entries(), ready.hs())
     }
 
     fn next_ready(&mut self) -> Option<Ready> {
@@ -293,8 +315,11 @@ impl Member {
         for state in ready.take_read_states() {
             self.reads.confirm(&state.request_ctx, state.index);
         }
-        let number = ready.number();
+        let (number, jumped) = (ready.number(), !ready.snapshot().is_empty());
         self.node.advance_append_async(ready);
+        if jumped {
+            return self.finish_jump(number, messages);
+        }
         match self.node.store().unsynced() {
             Some(Unsynced { sequence, .. }) => {
                 self.unsynced.push_back(Written { sequence, number, messages });
@@ -305,6 +330,18 @@ impl Member {
             }
         }
         self.apply(committed)
+    }
+
+    /// The rest of a ready with a snapshot: Raft may go on only when all of it is on the disk.
+    fn finish_jump(&mut self, number: u64, messages: Vec<Message>) -> Result<(), DriverError> {
+        self.node.mut_store().sync_now()?;
+        self.node.on_persist_ready(number);
+        for written in std::mem::take(&mut self.unsynced) {
+            self.post_all(written.messages);
+        }
+        self.post_all(messages);
+        self.node.advance_apply_to(self.applied.index);
+        Ok(())
     }
 
     /// Asks for linearizable reads that wait, when there is somebody to ask.

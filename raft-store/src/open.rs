@@ -49,6 +49,7 @@ pub(crate) fn open(
     let start = (meta.position, meta.conf_state.clone());
     let (applied, conf_state) = replay(&mut machine, &log, start, &shared, &*disk)?;
     log.commit_to(applied.index, conf_state.clone());
+    log.set_newest_snapshot(meta.clone());
     shared.set_sole_voter(is_sole_voter(&conf_state, config));
     shared.members.send_replace(Members::of(&conf_state));
     remove_leftovers(&*disk, meta.position.index, log.cut(meta.position.index))?;
@@ -82,14 +83,22 @@ fn restore(
     names: &[String],
     newest: &str,
 ) -> Result<(Meta, Machine, Log), OpenError> {
-    let (meta, machine) = snapshot_file::read(&**disk, newest)?;
+    let (mut meta, mut machine) = snapshot_file::read(&**disk, newest)?;
     let no_log = names.iter().all(|name| log::segment::sequence_of(name).is_none());
     let log = if no_log && [NOTHING, GENESIS].contains(&meta.position) {
         // The process ended between making the first snapshot and the log.
         Log::create(disk.clone(), log_options(config), meta.position, meta.conf_state.clone())?
     } else {
-        let options = log_options(config);
-        log::recover(disk, options, names, meta.position, &meta.conf_state)?.repair()?
+        let recovered = log::recover(disk, log_options(config), names)?;
+        let received = names.iter().any(|name| name == snapshot_file::RECEIVED_FILE);
+        if received && recovered.base().index > meta.position.index {
+            // The process ended between the new beginning of the log and the renaming.
+            (meta, machine) = snapshot_file::read_unnamed(&**disk, snapshot_file::RECEIVED_FILE)?;
+            recovered.check_continues(meta.position)?;
+            snapshot_file::take_received(&**disk, meta.position.index)?;
+        }
+        recovered.check_continues(meta.position)?;
+        recovered.repair()?
     };
     Ok((meta, machine, log))
 }
@@ -170,7 +179,8 @@ fn replay(
 fn remove_leftovers(disk: &dyn Disk, snapshot: u64, segments: Vec<String>) -> Result<(), OpenError> {
     let old = |name: &String| snapshot_file::index_of(name).is_some_and(|index| index < snapshot);
     let unfinished = |name: &String| {
-        name == snapshot_file::UNFINISHED_FILE || log::UNFINISHED_FILES.contains(&name.as_str())
+        [snapshot_file::UNFINISHED_FILE, snapshot_file::RECEIVED_FILE].contains(&name.as_str())
+            || log::UNFINISHED_FILES.contains(&name.as_str())
     };
     let mut leftovers = disk.list()?;
     leftovers.retain(|name| old(name) || unfinished(name));

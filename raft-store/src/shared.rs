@@ -222,6 +222,16 @@ impl Shared {
         }
     }
 
+    /// A state of another member takes the place of this one's. Watchers that have not seen what lies between are told so.
+    pub(crate) fn jump(&self, state: Snapshot) {
+        let revision = state.revision;
+        let old = self.state.swap(Arc::new(state.clone()));
+        let wake = self.history.jump(state);
+        self.applied.send_replace(revision);
+        wake.notify();
+        drop(old);
+    }
+
     /// Hands a message of another member to the driver.
     pub(crate) fn receive(&self, bytes: &[u8]) -> Result<(), MessageError> {
         self.take(transport::decode(self.cluster, bytes)?)

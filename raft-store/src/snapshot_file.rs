@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
-use raft::eraftpb::ConfState;
+use raft::eraftpb::{ConfState, SnapshotMetadata};
 
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::error::OpenError;
@@ -34,6 +34,9 @@ const BLOCK_HEAD_BYTES: usize = 8;
 
 /// The name while it is written.
 pub(crate) const UNFINISHED_FILE: &str = "snapshot.tmp";
+
+/// The name of one that comes from another member, until it takes the place of the state.
+pub(crate) const RECEIVED_FILE: &str = "snapshot-received.tmp";
 
 /// What a snapshot is of.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,8 +98,35 @@ fn write_unfinished(disk: &dyn Disk, meta: &Meta, machine: &Machine) -> Result<u
     Ok(blocks.offset)
 }
 
+/// What Raft has to know of a snapshot.
+pub(crate) fn for_raft(meta: &Meta) -> raft::eraftpb::Snapshot {
+    let metadata = SnapshotMetadata {
+        index: meta.position.index,
+        term: meta.position.term,
+        conf_state: Some(meta.conf_state.clone()).into(),
+        ..SnapshotMetadata::default()
+    };
+    raft::eraftpb::Snapshot { metadata: Some(metadata).into(), ..raft::eraftpb::Snapshot::default() }
+}
+
+/// Gives a received file the name that it has as this member's own.
+pub(crate) fn take_received(disk: &dyn Disk, index: u64) -> Result<(), DiskError> {
+    disk.rename(RECEIVED_FILE, &name_of(index))?;
+    disk.sync_dir()
+}
+
 /// Reads and checks a whole snapshot file.
 pub(crate) fn read(disk: &dyn Disk, name: &str) -> Result<(Meta, Machine), OpenError> {
+    let (meta, machine) = read_unnamed(disk, name)?;
+    if index_of(name) != Some(meta.position.index) {
+        let (path, reason) = (disk.path(name), "its name and its content disagree");
+        return Err(OpenError::Damaged { path, offset: 0, reason });
+    }
+    Ok((meta, machine))
+}
+
+/// The same, whatever the file is called.
+pub(crate) fn read_unnamed(disk: &dyn Disk, name: &str) -> Result<(Meta, Machine), OpenError> {
     let path = disk.path(name);
     let file = disk.open(name)?;
     let mut head = [0; MAGIC.len() + 4];
@@ -113,11 +143,7 @@ pub(crate) fn read(disk: &dyn Disk, name: &str) -> Result<(Meta, Machine), OpenE
     let file_bytes = file.size_bytes()?;
     let mut blocks = BlockReader { file, file_bytes, offset: head.len() as u64, begin: 0, chain: 0 };
     let loaded = load(&mut blocks)?;
-    let (meta, machine) = loaded.map_err(|reason| damaged(blocks.begin, reason))?;
-    if index_of(name) != Some(meta.position.index) {
-        return Err(damaged(0, "its name and its content disagree"));
-    }
-    Ok((meta, machine))
+    loaded.map_err(|reason| damaged(blocks.begin, reason))
 }
 
 /// Reads all blocks. The outer error is the disk's, the inner one says what is wrong with the block last begun.

@@ -142,6 +142,15 @@ impl Topics {
         revisions.range(first..).copied()
     }
 
+    /// Nothing is known of what came before: every topic is complete from there on. Returns all watchers, to be woken.
+    pub(crate) fn begin_at(&mut self, revision: Revision) -> Vec<Arc<Notify>> {
+        for topic in self.slots.iter_mut().flatten() {
+            topic.revisions.clear();
+            topic.complete_from = revision;
+        }
+        self.wake_all()
+    }
+
     pub(crate) fn wake_all(&self) -> Vec<Arc<Notify>> {
         self.slots.iter().flatten().map(|topic| topic.changed.clone()).collect()
     }

@@ -34,6 +34,7 @@ pub(crate) const FRAME_BYTES_MIN: usize = HEADER_BYTES + 1;
 const HARD_STATE: u8 = 1;
 const BASE: u8 = 2;
 const ENTRY: u8 = 3;
+const RESTART: u8 = 4;
 
 const NORMAL: u8 = 0;
 const CONF_CHANGE: u8 = 1;
@@ -46,6 +47,8 @@ pub(crate) enum Item {
     HardState(HardState),
     /// The entry before the first that follows.
     Base(Position),
+    /// The same, and nothing before it belongs to the log any more: a snapshot took its place.
+    Restart(Position),
     /// An entry; it replaces those of the same and of greater index.
     Entry(Entry),
 }
@@ -96,6 +99,12 @@ pub(crate) fn put_hard_state(into: &mut Vec<u8>, state: &HardState) {
 
 pub(crate) fn put_base(into: &mut Vec<u8>, base: Position) {
     into.put_u8(BASE);
+    into.put_u64_le(base.index);
+    into.put_u64_le(base.term);
+}
+
+pub(crate) fn put_restart(into: &mut Vec<u8>, base: Position) {
+    into.put_u8(RESTART);
     into.put_u64_le(base.index);
     into.put_u64_le(base.term);
 }
@@ -188,6 +197,7 @@ pub(crate) fn item(reader: &mut Reader<'_>) -> Option<Item> {
             Item::HardState(HardState { term, vote, commit, ..HardState::default() })
         }
         BASE => Item::Base(Position { index: reader.u64()?, term: reader.u64()? }),
+        RESTART => Item::Restart(Position { index: reader.u64()?, term: reader.u64()? }),
         ENTRY => Item::Entry(entry(reader)?),
         _ => return None,
     })

@@ -23,28 +23,30 @@ pub(crate) struct Recovered {
     torn: bool,
 }
 
-/// Reads and checks the segments among `names`, which continue the snapshot at `snapshot`.
+/// Reads and checks the segments among `names`.
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     options: Options,
     names: &[String],
-    snapshot: Position,
-    conf_state: &ConfState,
 ) -> Result<Recovered, OpenError> {
     let mut segments: Vec<(u64, &String)> =
         names.iter().filter_map(|name| Some((segment::sequence_of(name)?, name))).collect();
     segments.sort_unstable();
-    let log = Log::empty(disk.clone(), options, Position::default(), conf_state.clone());
+    let log = Log::empty(disk.clone(), options, Position::default(), ConfState::default());
     let mut recovered = Recovered { log, file_bytes: 0, torn: false };
     for (at, (first_sequence, name)) in segments.iter().enumerate() {
         let bytes = recovered.open_segment(name, *first_sequence)?;
         recovered.read_frames(&bytes, at + 1 == segments.len())?;
     }
-    recovered.check_continues(snapshot)?;
     Ok(recovered)
 }
 
 impl Recovered {
+    /// The entry before the first.
+    pub(crate) fn base(&self) -> Position {
+        self.log.base
+    }
+
     /// Cuts a torn tail and makes sure that everything that was read is on the disk: after a crash of the process alone it
     /// may have been read from the cache of the operating system.
     pub(crate) fn repair(self) -> Result<Log, DiskError> {
@@ -125,7 +127,7 @@ impl Recovered {
     }
 
     /// Checks that the log as a whole goes on from the snapshot, and reaches what is known to be committed.
-    fn check_continues(&self, snapshot: Position) -> Result<(), OpenError> {
+    pub(crate) fn check_continues(&self, snapshot: Position) -> Result<(), OpenError> {
         let log = &self.log;
         let begin = segment::HEADER_BYTES as u64;
         let Some((first, last)) = log.segments.front().zip(log.segments.back()) else {
@@ -158,7 +160,7 @@ impl Recovered {
 /// Takes over what a frame says.
 fn replay(log: &mut Log, frame: Frame, offset: usize) -> Result<(), &'static str> {
     let first = log.segments.back().is_some_and(|segment| segment.first_sequence == frame.sequence);
-    let begins_with_base = matches!(frame.items.first(), Some(Item::Base(_)));
+    let begins_with_base = matches!(frame.items.first(), Some(Item::Base(_) | Item::Restart(_)));
     if first != begins_with_base {
         return Err("a frame is not where it belongs");
     }
@@ -169,6 +171,7 @@ fn replay(log: &mut Log, frame: Frame, offset: usize) -> Result<(), &'static str
             Item::HardState(state) => log.hard_state = state,
             Item::Base(base) if log.segments.len() == 1 => log.base = base,
             Item::Base(base) if base == log.last() => {}
+            Item::Restart(base) => log.begin_at(base),
             Item::Base(_) => return Err("it does not continue the segment before it"),
             Item::Entry(entry) if entry.index <= log.base.index || entry.index > log.last().index + 1 => {
                 return Err("an entry is out of order");

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use std::sync::atomic::Ordering;
+
 use raft::eraftpb::{Entry, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
@@ -9,6 +11,7 @@ use super::frame::{self, Frame, Item, Unreadable};
 use super::segment::Segment;
 use super::{Log, Slot};
 use crate::disk::{Action, DiskError};
+use crate::snapshot_file::{self, Meta};
 
 /// Read from a segment at a time, when entries that are not in memory are wanted.
 const READ_BYTES: usize = 256 << 10;
@@ -49,9 +52,17 @@ impl Storage for Log {
         Ok(self.last().index)
     }
 
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        // Asked for only to catch up a member that needs more than the log has.
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+    /// Asked for only to catch up a member that needs more than the log has. Raft gets to know what it is of; the bytes
+    /// take another way.
+    fn snapshot(&self, _request_index: u64, to: u64) -> raft::Result<Snapshot> {
+        let has_part =
+            |meta: &&Meta| meta.conf_state.voters.contains(&to) || meta.conf_state.learners.contains(&to);
+        // A member refuses a snapshot that does not know it.
+        let newest = self.newest_snapshot.as_ref().filter(has_part);
+        newest.map(snapshot_file::for_raft).ok_or_else(|| {
+            self.snapshot_wanted.store(true, Ordering::Relaxed);
+            Error::Store(StorageError::SnapshotTemporarilyUnavailable)
+        })
     }
 }
 

@@ -20,7 +20,9 @@ fn create(disk: &MemoryDisk) -> Log {
 fn reopen(disk: &MemoryDisk, snapshot: Position) -> Result<Log, OpenError> {
     let names = disk.list()?;
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Ok(recover(&disk, options(), &names, snapshot, &ConfState::default())?.repair()?)
+    let recovered = recover(&disk, options(), &names)?;
+    recovered.check_continues(snapshot)?;
+    Ok(recovered.repair()?)
 }
 
 /// An entry whose data tells its index and term.
@@ -259,4 +261,26 @@ fn a_missing_segment_is_damage() {
     damaged.remove(names.last().expect("there is one")).expect("it is there");
     let error = reopen(&damaged, Position { index: 31, term: 2 }).err().expect("the snapshot goes further");
     assert!(error.to_string().contains("committed entries after it are missing"), "{error}");
+}
+
+#[test]
+fn a_log_that_began_anew_behind_a_snapshot_comes_back_as_that() {
+    for killed in [false, true] {
+        let disk = MemoryDisk::default();
+        filled(&disk);
+        let mut log = reopen(&disk, BASE).expect("it is whole");
+        let base = Position { index: 20, term: 7 };
+        log.restart(base, Some(&state(8, 20))).expect("the disk is well");
+        append(&mut log, &[entry(21, 8, 100)]);
+        sync(&mut log);
+        let disk = if killed { disk.crashed(3) } else { disk };
+        let mut log = reopen(&disk, base).expect("it is whole");
+        assert_eq!((log.base, all(&log)), (base, vec![entry(21, 8, 100)]));
+        assert_eq!(*log.hard_state(), state(8, 20));
+        let old = log.cut(20);
+        assert!(old.len() > 1 && log.segments.len() == 1, "what came before can go: {old:?}");
+        append(&mut log, &[entry(22, 8, 100)]);
+        sync(&mut log);
+        assert_eq!(all(&log).len(), 2);
+    }
 }

@@ -75,7 +75,7 @@ impl Member {
             MembershipChange::Promote(_) if !is_learner => Some(Reply::NotAMember),
             MembershipChange::Promote(_) => {
                 let behind = self.behind(member);
-                if behind > BEHIND_MAX || !self.is_replicating(member) {
+                if behind > BEHIND_MAX || !self.has_answered(member) {
                     return Some(Reply::Behind(behind));
                 }
                 self.risk_of(change)
@@ -106,10 +106,10 @@ impl Member {
         (answering <= after.voters.len() / 2).then_some(Reply::QuorumAtRisk)
     }
 
-    /// Whether it is known to have the log up to some place, and is sent what follows.
-    fn is_replicating(&self, member: MemberId) -> bool {
+    /// Whether it is known to have the log up to some place, and is not being sent a snapshot.
+    fn has_answered(&self, member: MemberId) -> bool {
         let progress = self.node.raft.prs().get(member.0);
-        progress.is_some_and(|progress| progress.state == ProgressState::Replicate)
+        progress.is_some_and(|known| known.matched > 0 && known.state != ProgressState::Snapshot)
     }
 
     fn behind(&self, member: MemberId) -> u64 {

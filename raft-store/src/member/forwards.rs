@@ -110,6 +110,11 @@ impl Forwards {
         self.number + 1 >= self.answered() + WINDOW
     }
 
+    /// The state jumped: whether what was asked for is in it, nobody knows.
+    pub(super) fn jumped(&mut self) {
+        std::mem::take(&mut self.sent).into_values().for_each(Sent::give_up);
+    }
+
     pub(super) fn close(&mut self) {
         let tasks = self.tasks.drain(..).map(|(task, _)| task);
         let moving = self.moving.drain(..).map(|(task, ..)| task);

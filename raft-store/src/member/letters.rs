@@ -24,6 +24,9 @@ impl Member {
             }
             Body::Note(Note::Tell { origin, reply }) => self.told(origin, reply),
             Body::Note(Note::NotAMember { index }) => return self.told_not_a_member(index),
+            Body::Note(Note::Offer { snapshot }) => self.offered(from, snapshot),
+            Body::Note(Note::Want { snapshot, offset }) => self.wanted(from, snapshot, offset),
+            Body::Note(Note::Chunk { snapshot, offset, bytes }) => self.received(snapshot, offset, bytes),
             Body::Note(_) => {}
         }
         Ok(())
@@ -82,8 +85,14 @@ impl Member {
         self.outgoing.push(Letter { to, from: self.id(), body: Body::Note(note) });
     }
 
-    /// Sends Raft's messages.
+    /// Sends Raft's messages. A snapshot is only offered: its bytes are asked for in parts.
     pub(super) fn post_all(&mut self, messages: Vec<Message>) {
-        self.outgoing.extend(messages.into_iter().map(Letter::of));
+        for message in messages {
+            if message.msg_type == MessageType::MsgSnapshot {
+                self.offer(&message);
+            } else {
+                self.outgoing.push(Letter::of(message));
+            }
+        }
     }
 }

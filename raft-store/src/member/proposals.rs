@@ -124,6 +124,13 @@ impl Proposals {
         found
     }
 
+    /// The state jumped to `index`: of what was to be in the log before, nobody knows what became of it.
+    pub(super) fn jumped(&mut self, index: u64) {
+        while self.pending.front().is_some_and(|(at, _)| at.index <= index) {
+            self.pending.pop_front().into_iter().for_each(|(_, mut batch)| batch.give_up());
+        }
+    }
+
     /// Encodes a batch as the data of an entry.
     pub(super) fn encode(batch: &[Waiting], bytes: usize) -> Vec<u8> {
         let mut data = Vec::with_capacity(bytes);

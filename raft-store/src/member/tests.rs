@@ -1,8 +1,10 @@
 //! Three members in one thread.
 
 mod forwarding;
+mod growth;
 mod harness;
 mod members;
+mod snapshots;
 
 use super::*;
 use crate::command::Compare;

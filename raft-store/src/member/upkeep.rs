@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use raft::{ProgressState, StateRole};
+
 use super::Member;
 use crate::disk::DiskError;
 use crate::error::DriverError;
@@ -11,6 +13,9 @@ use crate::worker::{Job, Outcome};
 
 /// How long a full disk is left alone before it is asked for space again.
 const FULL_RETRY: Duration = Duration::from_secs(1);
+
+/// For members that are a little behind, the log may grow to so many times the length at which it is cut.
+const LOG_LENGTHS_MAX: u64 = 4;
 
 /// What is under way and what is due.
 pub(super) struct Upkeep {
@@ -39,6 +44,10 @@ impl Upkeep {
             snapshot_after_bytes,
             snapshot_at: 0,
         }
+    }
+
+    pub(super) fn add(&mut self, job: Job) {
+        self.jobs.push(job);
     }
 
     pub(super) fn snapshot_index(&self) -> u64 {
@@ -100,7 +109,8 @@ impl Member {
         }
         let after = upkeep.snapshot_after_bytes.max(self.machine.data_bytes());
         let grown = log.bytes_written() - upkeep.snapshot_at;
-        if grown > after && !upkeep.writing && self.applied.index > upkeep.snapshot_index {
+        let due = grown > after || log.wants_snapshot();
+        if due && !upkeep.writing && self.applied.index > upkeep.snapshot_index {
             upkeep.writing = true;
             upkeep.snapshot_at = log.bytes_written();
             let meta =
@@ -121,11 +131,17 @@ impl Member {
                 self.upkeep.preparing = false;
                 self.job_failed(error, "making the next segment")
             }
-            Outcome::Snapshot { index, written: Ok(bytes) } => {
+            Outcome::Snapshot { meta, written: Ok(bytes) } => {
                 self.upkeep.writing = false;
-                self.snapshot_written(index, bytes);
+                self.snapshot_written(meta, bytes);
                 Ok(())
             }
+            Outcome::ChunkRead { to, snapshot, offset, read } => {
+                self.chunk_read(to, snapshot, offset, read);
+                Ok(())
+            }
+            Outcome::ChunkWritten(written) => self.chunk_written(written),
+            Outcome::Received(read) => self.checked(*read),
             Outcome::Snapshot { written: Err(error), .. } => {
                 self.upkeep.writing = false;
                 // Due again as soon as jobs are.
@@ -137,7 +153,7 @@ impl Member {
     }
 
     /// A job that lacked space is tried again later; any other failure of the disk is final.
-    fn job_failed(&mut self, error: DiskError, what: &'static str) -> Result<(), DriverError> {
+    pub(super) fn job_failed(&mut self, error: DiskError, what: &'static str) -> Result<(), DriverError> {
         if !error.is_full() {
             return Err(error.into());
         }
@@ -146,11 +162,43 @@ impl Member {
         Ok(())
     }
 
-    fn snapshot_written(&mut self, index: u64, bytes: u64) {
+    fn snapshot_written(&mut self, meta: Meta, bytes: u64) {
+        let index = meta.position.index;
         tracing::debug!(index, bytes, "snapshot written");
+        if index <= self.upkeep.snapshot_index {
+            // One of another member has taken its place meanwhile.
+            self.upkeep.jobs.push(Job::Remove { names: vec![snapshot_file::name_of(index)] });
+            return;
+        }
+        self.snapshot_in_place(meta);
+    }
+
+    /// There is a newer snapshot: what it replaces can go.
+    pub(super) fn snapshot_in_place(&mut self, meta: Meta) {
+        let index = meta.position.index;
+        let keep_from = self.needed_by_others().map_or(index, |needed| needed.min(index));
         let old = std::mem::replace(&mut self.upkeep.snapshot_index, index);
         let mut names = vec![snapshot_file::name_of(old)];
-        names.extend(self.node.mut_store().cut(index));
+        let log = self.node.mut_store();
+        log.set_newest_snapshot(meta);
+        names.extend(log.cut(keep_from));
         self.upkeep.jobs.push(Job::Remove { names });
+    }
+
+    /// The last entry before those that a member that answers will need, unless the log has grown too long for
+    /// waiting: then it is sent a snapshot.
+    fn needed_by_others(&self) -> Option<u64> {
+        let (log, raft) = (self.node.store(), &self.node.raft);
+        let long = self.upkeep.snapshot_after_bytes.max(self.machine.data_bytes()) * LOG_LENGTHS_MAX;
+        if raft.state != StateRole::Leader || log.sizes().bytes > long {
+            return None;
+        }
+        let answering = raft.prs().iter().filter(|(id, known)| {
+            **id != raft.id
+                && known.recent_active
+                && known.matched > 0
+                && known.state != ProgressState::Snapshot
+        });
+        answering.map(|(_, known)| known.matched).chain(self.outgoing_snapshots.oldest()).min()
     }
 }

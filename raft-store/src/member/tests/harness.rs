@@ -232,6 +232,17 @@ impl Cluster {
         self.until("an answer", |_| waiting.poll())
     }
 
+    /// Adds a member and waits until it has everything and votes.
+    pub(super) fn grow(&mut self, id: u64) {
+        self.nodes.push(Node::joining(id));
+        let member = MemberId(id);
+        assert_eq!(self.change(0, MembershipChange::AddLearner(member)), Ok(Reply::Done));
+        self.until("it may vote", |cluster| {
+            let promoted = cluster.change(0, MembershipChange::Promote(member));
+            (promoted == Ok(Reply::Done)).then_some(())
+        });
+    }
+
     pub(super) fn everyone_agrees(&mut self) {
         self.until("everyone has the same", |cluster| {
             let taking_part: Vec<&Node> = cluster.nodes.iter().filter(|node| node.ended.is_none()).collect();
