@@ -1,7 +1,9 @@
 //! The Node object and its Lease: says that this node is there, what it is and has, and that it still lives.
 //!
 //! The object is written at the start, when something in it changes, and every five minutes; between, only the small
-//! Lease is renewed. Nothing is taken back at a graceful stop: a node that restarts at once was never away.
+//! Lease is renewed. The object is also watched: if the cluster has given the node up meanwhile, because it was held or
+//! cut off for a while, it hears at once that the node is there. Nothing is taken back at a graceful stop: a node that
+//! restarts at once was never away.
 
 mod lease;
 mod object;
@@ -9,12 +11,16 @@ mod object;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use futures::StreamExt;
 use http::{Request, header};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::PostParams;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::events::{Events, Kind};
@@ -23,6 +29,8 @@ use crate::machine::Machine;
 
 /// The Lease is renewed this often, a quarter of the time it lasts.
 const RENEW: Duration = Duration::from_secs(10);
+/// A renewal that failed is tried again after this: a new cluster has no namespace for Leases in its first moments.
+const RENEW_RETRY: Duration = Duration::from_secs(1);
 /// The object is written this often though nothing changed.
 const REPORT: Duration = Duration::from_secs(300);
 /// Looks whether something changed: images come and go.
@@ -76,44 +84,59 @@ impl Registration {
         };
         events.node(&facts.name, Kind::Normal, "Starting", "Starting the node agent of isopod.".to_owned());
         let uid = known.metadata.uid.clone().unwrap_or_default();
-        let was_ready = object::is_ready(&known);
         let mut registration =
             Self { since: Timestamp::now(), facts, client, images, events, uid, reported: Value::Null };
         registration.report(&known).await?;
-        if !was_ready {
-            let name = &registration.facts.name;
-            let message = format!("Node {name} status is now: NodeReady");
-            registration.events.node(name, Kind::Normal, "NodeReady", message);
-        }
         Ok(registration)
     }
 
     /// Keeps Lease and object up to date until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        let mut renew = tokio::time::interval(RENEW);
+        let (mut renew_at, mut reported_at) = (Instant::now(), Instant::now());
         let mut look = tokio::time::interval(LOOK);
-        let mut reported_at = tokio::time::Instant::now();
+        let own = watcher::Config::default().fields(&format!("metadata.name={}", self.facts.name));
+        let mut changes = watcher(Api::all(self.client.clone()), own).default_backoff().boxed();
         loop {
-            // Ticks are kept by their intervals.
-            tokio::select! {
+            // The next renewal is kept here, ticks and changes by their streams.
+            let reported = tokio::select! {
                 () = shutdown.cancelled() => return,
-                _ = renew.tick() => {
-                    if let Err(error) = lease::renew(&self.client, &self.facts.name, &self.uid).await {
-                        tracing::warn!(%error, "the node's lease is not renewed");
-                    }
+                () = tokio::time::sleep_until(renew_at) => {
+                    renew_at = Instant::now() + self.renew().await;
+                    continue;
                 }
-                _ = look.tick() => {
-                    let overdue = reported_at.elapsed() >= REPORT;
-                    if !overdue && object::status(&self.facts, &self.images.all()) == self.reported {
-                        continue;
-                    }
-                    match self.report_again().await {
-                        Ok(()) => reported_at = tokio::time::Instant::now(),
-                        Err(error) => tracing::warn!(%error, "the node's status is not written"),
-                    }
+                Some(change) = changes.next() => match given_up(change) {
+                    Some(known) => self.report(&known).await,
+                    None => continue,
+                },
+                _ = look.tick() => match reported_at.elapsed() >= REPORT || self.changed() {
+                    true => self.report_again().await,
+                    false => continue,
+                },
+            };
+            match reported {
+                Ok(()) => reported_at = Instant::now(),
+                Err(error) => {
+                    tracing::warn!(%error, "the node's status is not written");
+                    // So that the next look tries again.
+                    self.reported = Value::Null;
                 }
             }
         }
+    }
+
+    /// Renews the Lease; returns how long it is until the next time.
+    async fn renew(&self) -> Duration {
+        match lease::renew(&self.client, &self.facts.name, &self.uid).await {
+            Ok(()) => RENEW,
+            Err(error) => {
+                tracing::warn!(%error, "the node's lease is not renewed");
+                RENEW_RETRY
+            }
+        }
+    }
+
+    fn changed(&self) -> bool {
+        object::status(&self.facts, &self.images.all()) != self.reported
     }
 
     async fn report_again(&mut self) -> Result<(), kube::Error> {
@@ -130,7 +153,24 @@ impl Registration {
         let kind = "application/strategic-merge-patch+json";
         patch(&self.client, &self.facts.name, "/status", kind, &body).await?;
         self.reported = status;
+        if !object::is_ready(known) {
+            let name = &self.facts.name;
+            let message = format!("Node {name} status is now: NodeReady");
+            self.events.node(name, Kind::Normal, "NodeReady", message);
+        }
         Ok(())
+    }
+}
+
+/// The node, if the cluster does not hold it for ready.
+fn given_up(change: Result<Event<Node>, watcher::Error>) -> Option<Node> {
+    match change {
+        Ok(Event::Apply(node) | Event::InitApply(node)) => Some(node).filter(|node| !object::is_ready(node)),
+        Ok(Event::Init | Event::InitDone | Event::Delete(_)) => None,
+        Err(error) => {
+            tracing::debug!(%error, "watching the node's own object is interrupted");
+            None
+        }
     }
 }
 
@@ -147,3 +187,6 @@ async fn patch(
         .map_err(kube::Error::HttpError)?;
     client.request_text(request).await.map(|_| ())
 }
+
+#[cfg(test)]
+mod tests;
