@@ -9,6 +9,7 @@ pub mod images;
 pub mod local;
 pub mod logs;
 pub mod machine;
+mod metrics;
 pub mod names;
 pub mod probe;
 pub mod proxy;

@@ -26,6 +26,7 @@ use crate::images::{self, Images};
 use crate::local::LocalPods;
 use crate::logs::{Flusher, Logs};
 use crate::machine::Machine;
+use crate::metrics;
 use crate::proxy::{self, Proxy, Range, Sharing};
 use crate::register::{Facts, Registration};
 use crate::runtime::{self, Runtime, RuntimeError};
@@ -147,9 +148,11 @@ impl Node {
             Some(runtime) => runtime,
             None => Runtime::new(runtime::Config::new(data("code")))?,
         };
-        let server = Server::bind(server_config(&config), logs.clone()).await?;
         let local = LocalPods::default();
-        let proxy = proxy(&config, range, local.clone())?;
+        let mut registry = metrics::registry(&runtime);
+        let counted = registry.sub_registry_with_prefix("isopod_proxy");
+        let proxy = proxy(&config, range, local.clone(), counted)?;
+        let server = Server::bind(server_config(&config), logs.clone(), registry).await?;
         let (events, event_writer) = Events::new(client.clone(), &config.name);
         let (services, service_watch) = Services::new(client.clone());
         let server_address = server.address().unwrap_or(SocketAddr::new(config.address, 0));
@@ -342,12 +345,12 @@ fn server_config(config: &Config) -> server::Config {
     }
 }
 
-fn proxy(config: &Config, range: Range, local: LocalPods) -> Result<Proxy, Error> {
+fn proxy(config: &Config, range: Range, local: LocalPods, registry: &mut Registry) -> Result<Proxy, Error> {
     let mut settings = proxy::Config::new(config.name.clone());
     settings.ingress = config.ingress;
     settings.pod_range = Some(range);
     settings.sharing = config.sharing;
-    Ok(Proxy::new(settings, local, &mut Registry::default())?)
+    Ok(Proxy::new(settings, local, registry)?)
 }
 
 fn host(facts: &Facts) -> Host {

@@ -197,6 +197,12 @@ impl Runtime {
         Ok(Container::new(kind, cpu, state, traps, logs))
     }
 
+    /// Instances that live now: of commands that run, and of requests that are being answered.
+    pub fn instances_in_use(&self) -> u32 {
+        let free = u32::try_from(self.host.instances.available_permits()).unwrap_or(u32::MAX);
+        self.live_instances.saturating_sub(free)
+    }
+
     /// Instances that can live at once on this node.
     pub fn live_instances(&self) -> u32 {
         self.live_instances

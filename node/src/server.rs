@@ -1,4 +1,4 @@
-//! What members ask of a node: the logs of its containers.
+//! What members and administrators ask of a node: the logs of its containers, and what it counts.
 //!
 //! HTTPS with a client certificate of the cluster's authority; beyond that the caller must be in one of the groups
 //! that the node was told of, so that one node cannot read another's logs.
@@ -20,6 +20,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::client::{Identity, TlsError, roots};
 use crate::logs::Logs;
+use crate::metrics;
 
 /// Connections that are being greeted may take this long.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -54,7 +56,14 @@ pub struct Server {
     listener: TcpListener,
     tls: TlsAcceptor,
     groups: Arc<BTreeSet<String>>,
+    told: Told,
+}
+
+/// What can be told.
+#[derive(Clone)]
+struct Told {
     logs: Logs,
+    metrics: Arc<Registry>,
 }
 
 /// Why the server cannot be set up.
@@ -75,12 +84,13 @@ pub enum Error {
 }
 
 impl Server {
-    /// Opens the listener.
-    pub async fn bind(config: Config, logs: Logs) -> Result<Self, Error> {
+    /// Opens the listener; answers will be made of `logs` and `metrics`.
+    pub async fn bind(config: Config, logs: Logs, metrics: Registry) -> Result<Self, Error> {
         let tls = TlsAcceptor::from(Arc::new(tls(&config)?));
         let listen_error = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
-        Ok(Self { listener, tls, groups: Arc::new(config.groups), logs })
+        let told = Told { logs, metrics: Arc::new(metrics) };
+        Ok(Self { listener, tls, groups: Arc::new(config.groups), told })
     }
 
     /// Where it listens, with the port that the kernel chose.
@@ -113,14 +123,14 @@ impl Server {
         stream: TcpStream,
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + 'static {
-        let (tls, groups, logs) = (self.tls.clone(), self.groups.clone(), self.logs.clone());
+        let (tls, groups, told) = (self.tls.clone(), self.groups.clone(), self.told.clone());
         async move {
             let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let allowed = certificate.is_some_and(|certificate| caller::is_in(certificate, &groups));
             let service = service_fn(move |request| {
-                let logs = logs.clone();
-                async move { Ok::<_, Infallible>(answer(&logs, allowed, &request)) }
+                let told = told.clone();
+                async move { Ok::<_, Infallible>(answer(&told, allowed, &request)) }
             });
             let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             server.http1().timer(TokioTimer::new());
@@ -148,7 +158,7 @@ fn tls(config: &Config) -> Result<ServerConfig, TlsError> {
     Ok(tls)
 }
 
-fn answer(logs: &Logs, allowed: bool, request: &Request<Incoming>) -> Response<Body> {
+fn answer(told: &Told, allowed: bool, request: &Request<Incoming>) -> Response<Body> {
     if !allowed {
         return text(StatusCode::FORBIDDEN, "this certificate may not ask a node");
     }
@@ -158,10 +168,23 @@ fn answer(logs: &Logs, allowed: bool, request: &Request<Incoming>) -> Response<B
     let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
     match path.as_slice() {
         ["healthz"] => text(StatusCode::OK, "ok"),
+        ["metrics"] => counted(&told.metrics),
         ["containerLogs", namespace, pod, container] => {
-            log::answer(logs, namespace, pod, container, request.uri().query().unwrap_or_default())
+            log::answer(&told.logs, namespace, pod, container, request.uri().query().unwrap_or_default())
         }
         _ => text(StatusCode::NOT_FOUND, "no such path"),
+    }
+}
+
+fn counted(registry: &Registry) -> Response<Body> {
+    match metrics::text(registry) {
+        Ok(counted) => {
+            let mut response = text(StatusCode::OK, counted);
+            let kind = header::HeaderValue::from_static(metrics::CONTENT_TYPE);
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        }
+        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be encoded"),
     }
 }
 

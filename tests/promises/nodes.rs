@@ -1,8 +1,9 @@
 //! Several nodes in one process: they behave as machines of their own.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 
-use isopod_tests::{Cluster, Options, eventually};
+use isopod_tests::{Cluster, Options, eventually, run};
 
 const NODES: [&str; 3] = ["isopod-1", "isopod-2", "isopod-3"];
 
@@ -149,4 +150,47 @@ fn a_cordoned_node_gets_no_new_pods() {
     let places = places(&cluster);
     assert_eq!(places.len(), 6, "{places:?}");
     assert!(places.iter().all(|(_, node)| node != "isopod-1"), "{places:?}");
+}
+
+#[test]
+fn a_node_that_was_given_up_by_mistake_comes_back_at_once() {
+    let cluster = Cluster::start();
+    let lost =
+        r#"{"status":{"conditions":[{"type":"Ready","status":"Unknown","reason":"NodeStatusUnknown"}]}}"#;
+    cluster.kubectl(&["patch", "node", "isopod", "--subresource=status", "-p", lost]).ok();
+    cluster.await_field("node/isopod", "{.status.conditions[?(@.type==\"Ready\")].status}", "True");
+}
+
+#[test]
+fn a_node_counts_requests_and_instances() {
+    let cluster = Cluster::start();
+    super::kubectl::deploy_hello(&cluster);
+    cluster.push_guest("tool");
+    cluster
+        .kubectl(&["run", "runs", "--image=registry.local/tool:v1", "--restart=Never", "--", "sleep"])
+        .ok();
+    cluster.await_ready("runs");
+    eventually("hello answers", || match cluster.curl("hello", "hello", "/") {
+        (200, _) => Ok(()),
+        (status, body) => Err(format!("{status} {body}")),
+    });
+    let (address, port) =
+        ("{.status.addresses[0].address}", "{.status.daemonEndpoints.kubeletEndpoint.Port}");
+    let node = cluster.field("node/isopod", &format!("{address}:{port}"));
+    let identity = cluster.identity_file();
+    eventually("the node tells of the requests, and of the command that alone lives", || {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--insecure", "--max-time", "30", "--cert"]).arg(&identity);
+        let counted = run(curl.arg(format!("https://{node}/metrics")), "").ok();
+        let value = |name: &str| -> Option<u64> {
+            counted.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        };
+        let requests = value(r#"isopod_proxy_requests_total{namespace="hello",service="hello",code="200"}"#);
+        let live = value("isopod_runtime_live_instances ");
+        if requests.is_some_and(|count| count >= 1) && live == Some(1) { Ok(()) } else { Err(counted) }
+    });
+    // Others are not told.
+    let stranger =
+        run(Command::new("curl").args(["--silent", "--insecure", &format!("https://{node}/metrics")]), "");
+    assert!(!stranger.success && stranger.stdout.is_empty(), "{stranger:?}");
 }

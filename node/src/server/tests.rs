@@ -43,7 +43,10 @@ impl Fixture {
             identity: authority.issue("system:nodes"),
             groups: ["system:masters".to_owned()].into(),
         };
-        let server = Server::bind(config, logs.clone()).await.unwrap();
+        let mut metrics = Registry::default();
+        let counter: prometheus_client::metrics::counter::Counter = Default::default();
+        metrics.register("visits", "As an example", counter);
+        let server = Server::bind(config, logs.clone(), metrics).await.unwrap();
         let (address, stop) = (server.address().unwrap(), CancellationToken::new());
         tokio::spawn(server.run(stop.clone()));
         tokio::spawn(logs.flusher().run(stop.clone()));
@@ -68,7 +71,7 @@ impl Drop for Fixture {
 }
 
 #[tokio::test]
-async fn members_read_logs() {
+async fn members_read_logs_and_metrics() {
     let fixture = Fixture::new().await;
     let member = fixture.authority.issue("system:masters");
     let pod = PodRef { namespace: "ns".into(), name: "p".into(), uid: "u".into() };
@@ -84,10 +87,13 @@ async fn members_read_logs() {
         ("/containerLogs/ns/p/other", StatusCode::BAD_REQUEST),
         ("/containerLogs/ns/p/c?previous=true", StatusCode::BAD_REQUEST),
         ("/containerLogs/ns/p/c?tailLines=x", StatusCode::BAD_REQUEST),
-        ("/metrics", StatusCode::NOT_FOUND),
+        ("/other", StatusCode::NOT_FOUND),
     ] {
         assert_eq!(get(path).await.0, status, "{path}");
     }
+    let (status, counted) = get("/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(counted.contains("visits_total 0\n"), "{counted}");
 }
 
 #[tokio::test]
