@@ -82,6 +82,18 @@ impl Asks {
         }
     }
 
+    /// What to say to a question when its term is over. Nothing, when it may be in the log.
+    fn recall(&self, term: u64, origin: Origin) -> Option<Reply> {
+        if self.term != term {
+            return None;
+        }
+        match self.runs.get(&(origin.member, origin.run)) {
+            Some(run) if origin.number < run.floor => None,
+            Some(run) => run.seen.get(&origin.number).copied().unwrap_or(Some(Reply::NotNow)),
+            None => Some(Reply::NotNow),
+        }
+    }
+
     /// Remembers what was replied.
     fn replied(&mut self, origin: Origin, reply: Reply) {
         let run = self.runs.get_mut(&(origin.member, origin.run));
@@ -120,8 +132,10 @@ impl Member {
             return;
         }
         if raft.state != StateRole::Leader || raft.term != term {
-            // This member leads that term no longer, and never will again.
-            self.post(origin.member, Note::Tell { origin, reply: Reply::NotNow });
+            // This member leads that term no longer, and never will again: what was not taken then never will be.
+            if let Some(reply) = self.asks.recall(term, origin) {
+                self.post(origin.member, Note::Tell { origin, reply });
+            }
             return;
         }
         match self.asks.see(term, origin, answered) {
@@ -159,9 +173,10 @@ impl Member {
 
     /// What waits for a leader that this member is no longer was never proposed.
     pub(super) fn turn_away_asks(&mut self) {
-        if self.node.raft.state != StateRole::Leader {
+        let raft = &self.node.raft;
+        if raft.state != StateRole::Leader || raft.term != self.asks.term {
             while let Some(Asked { origin, .. }) = self.asks.next() {
-                self.post(origin.member, Note::Tell { origin, reply: Reply::NotNow });
+                self.tell(origin, Reply::NotNow);
             }
         }
     }
@@ -186,6 +201,19 @@ mod tests {
         assert_eq!(asks.see(1, origin(1, 2), 1), Sight::New);
         assert_eq!(asks.see(1, origin(2, 1), 1), Sight::New, "another run counts for itself");
         assert_eq!(asks.see(1, origin(1, 3), 1), Sight::Again(None), "and the first is not forgotten");
+    }
+
+    #[test]
+    fn when_the_term_is_over_only_what_was_not_taken_is_turned_away() {
+        let mut asks = Asks::default();
+        assert_eq!(asks.see(1, origin(1, 5), 5), Sight::New);
+        assert_eq!(asks.recall(1, origin(1, 5)), None, "it may be in the log");
+        assert_eq!(asks.recall(1, origin(1, 4)), None, "so may one that was forgotten");
+        assert_eq!(asks.recall(1, origin(1, 6)), Some(Reply::NotNow));
+        assert_eq!(asks.recall(1, origin(2, 1)), Some(Reply::NotNow));
+        assert_eq!(asks.recall(0, origin(1, 6)), None, "of other terms nothing is known");
+        asks.replied(origin(1, 5), Reply::DiskFull);
+        assert_eq!(asks.recall(1, origin(1, 5)), Some(Reply::DiskFull));
     }
 
     #[test]

@@ -133,3 +133,32 @@ fn a_follower_that_forwards_much_at_once_loses_nothing() {
     assert_eq!(revisions.len(), 500);
     cluster.everyone_agrees();
 }
+
+#[test]
+fn a_copy_that_comes_when_the_leader_is_deposed_is_not_turned_away() {
+    let mut cluster = Cluster::new();
+    let old = cluster.leader();
+    let (at, other) = ((old + 1) % 3, (old + 2) % 3);
+    cluster.tick();
+    let mut waiting = cluster.nodes[at].propose(put("/a", "1"));
+    cluster.nodes[at].step(cluster.now);
+    let asks = cluster.nodes[at].member.take_messages();
+    let deliver = |cluster: &mut Cluster| {
+        for letter in asks.iter().filter(|letter| is_ask(letter)) {
+            let bytes = crate::transport::encode(CLUSTER, letter).expect("one for others");
+            cluster.nodes[old].shared.receive(&bytes).expect("it can be read");
+        }
+    };
+    // It is in the old leader's log and reaches the third member, which leads next, and nobody else.
+    deliver(&mut cluster);
+    cluster.nodes[at].cut_off = true;
+    cluster.tick();
+    let to_other = Request::Transfer(Some(cluster.nodes[other].id()));
+    cluster.ask(old, to_other).expect("it takes over");
+    deliver(&mut cluster);
+    cluster.tick();
+    cluster.nodes[at].cut_off = false;
+    cluster.until("an answer", |_| waiting.poll()).expect("it commits");
+    cluster.everyone_agrees();
+    assert_eq!(cluster.nodes[other].revision(), Revision(2), "once");
+}
