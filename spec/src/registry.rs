@@ -8,13 +8,15 @@ use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::rbac::v1 as rbac;
 
 use crate::events;
 use crate::resource::{Kind, Resource};
+use crate::reviews;
 
 /// The kinds of this build. **A new kind is one line here.**
 fn builtin_kinds() -> Kinds {
-    Kinds::default()
+    let kinds = Kinds::default()
         .with::<core::ConfigMap>()
         .with::<core::Endpoints>()
         .with::<core::Event>()
@@ -30,6 +32,11 @@ fn builtin_kinds() -> Kinds {
         .with::<coordination::Lease>()
         .with::<discovery::EndpointSlice>()
         .with_kind(events::event::kind())
+        .with::<rbac::ClusterRole>()
+        .with::<rbac::ClusterRoleBinding>()
+        .with::<rbac::Role>()
+        .with::<rbac::RoleBinding>();
+    reviews::kinds().into_iter().fold(kinds, Kinds::with_kind)
 }
 
 static BUILTIN: LazyLock<Kinds> = LazyLock::new(builtin_kinds);
@@ -171,12 +178,22 @@ mod tests {
             /registry/core/replicationcontrollers/ v1/ReplicationController [rc] all Namespaced below [scale status]
             /registry/core/secrets/ v1/Secret []  Namespaced below []
             /registry/core/services/ v1/Service [svc] all Namespaced below [status]
-            /registry/core/serviceaccounts/ v1/ServiceAccount [sa]  Namespaced below []
+            /registry/core/serviceaccounts/ v1/ServiceAccount [sa]  Namespaced below [token]
             /registry/apps/deployments/ apps/v1/Deployment [deploy] all Namespaced below [scale status]
             /registry/apps/replicasets/ apps/v1/ReplicaSet [rs] all Namespaced below [scale status]
             /registry/coordination.k8s.io/leases/ coordination.k8s.io/v1/Lease []  Namespaced below []
             /registry/discovery.k8s.io/endpointslices/ discovery.k8s.io/v1/EndpointSlice []  Namespaced below []
-            /registry/core/events/ events.k8s.io/v1/Event [ev]  Namespaced below []"#]].assert_eq(&lines.join("\n"));
+            /registry/core/events/ events.k8s.io/v1/Event [ev]  Namespaced below []
+            /registry/rbac.authorization.k8s.io/clusterroles/ rbac.authorization.k8s.io/v1/ClusterRole []  Cluster below []
+            /registry/rbac.authorization.k8s.io/clusterrolebindings/ rbac.authorization.k8s.io/v1/ClusterRoleBinding []  Cluster below []
+            /registry/rbac.authorization.k8s.io/roles/ rbac.authorization.k8s.io/v1/Role []  Namespaced below []
+            /registry/rbac.authorization.k8s.io/rolebindings/ rbac.authorization.k8s.io/v1/RoleBinding []  Namespaced below []
+            /registry/authentication.k8s.io/selfsubjectreviews/ authentication.k8s.io/v1/SelfSubjectReview []  Cluster below []
+            /registry/authentication.k8s.io/tokenreviews/ authentication.k8s.io/v1/TokenReview []  Cluster below []
+            /registry/authorization.k8s.io/localsubjectaccessreviews/ authorization.k8s.io/v1/LocalSubjectAccessReview []  Namespaced below []
+            /registry/authorization.k8s.io/selfsubjectaccessreviews/ authorization.k8s.io/v1/SelfSubjectAccessReview []  Cluster below []
+            /registry/authorization.k8s.io/selfsubjectrulesreviews/ authorization.k8s.io/v1/SelfSubjectRulesReview []  Cluster below []
+            /registry/authorization.k8s.io/subjectaccessreviews/ authorization.k8s.io/v1/SubjectAccessReview []  Cluster below []"#]].assert_eq(&lines.join("\n"));
     }
 
     #[test]
@@ -216,7 +233,10 @@ mod tests {
                 ("apps", vec!["v1"]),
                 ("coordination.k8s.io", vec!["v1"]),
                 ("discovery.k8s.io", vec!["v1"]),
-                ("events.k8s.io", vec!["v1"])
+                ("events.k8s.io", vec!["v1"]),
+                ("rbac.authorization.k8s.io", vec!["v1"]),
+                ("authentication.k8s.io", vec!["v1"]),
+                ("authorization.k8s.io", vec!["v1"])
             ]
         );
         let sorted: Vec<&str> =

@@ -206,7 +206,7 @@ impl Collector for StoredObjects {
             None,
             MetricType::Gauge,
         )?;
-        for kind in self.kinds.iter().filter(|kind| !kind.is_view()) {
+        for kind in self.kinds.iter().filter(|kind| kind.is_stored()) {
             let count = snapshot.count(&KeyRange::prefix(kind.prefix(None)));
             let labels = [("group", kind.group.as_str()), ("resource", kind.plural.as_str())];
             let count = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));

@@ -4,13 +4,15 @@
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 
-use crate::resource::{Declaration, Resource};
+use crate::resource::{Declaration, Resource, Subresource};
 
 impl Resource for ServiceAccount {
     fn declaration() -> Declaration {
         Declaration {
             delete_returns_object: true,
-            ..Declaration::of::<Self>("serviceaccount").short_names(&["sa"])
+            ..Declaration::of::<Self>("serviceaccount")
+                .short_names(&["sa"])
+                .subresources(&[Subresource::TOKEN])
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything about a kind that is data.
 
-use k8s_openapi::{ClusterResourceScope, ListableResource, NamespaceResourceScope, ResourceScope};
+use k8s_openapi::{ClusterResourceScope, ListableResource, NamespaceResourceScope, Resource, ResourceScope};
 
 use super::Target;
 
@@ -60,6 +60,14 @@ impl Subresource {
         body: Some(("autoscaling", "v1", "Scale")),
     };
 
+    /// A token that says who the bearer is.
+    pub const TOKEN: Subresource = Subresource {
+        name: "token",
+        target: None,
+        verbs: &["create"],
+        body: Some(("authentication.k8s.io", "v1", "TokenRequest")),
+    };
+
     /// Output of a container.
     pub const LOG: Subresource = Subresource { name: "log", target: None, verbs: &["get"], body: None };
 
@@ -115,6 +123,8 @@ pub struct Declaration {
     pub graceful_delete: bool,
     /// Warning for clients: stored, without effect yet.
     pub inert: Option<&'static str>,
+    /// Objects are questions: answered at once, and never stored.
+    pub is_review: bool,
 }
 
 impl Declaration {
@@ -125,16 +135,37 @@ impl Declaration {
         T::Scope: KnownScope,
     {
         Declaration {
+            list_kind: T::LIST_KIND.to_owned(),
+            verbs: VERBS,
+            ..Declaration::named::<T>(singular.to_owned())
+        }
+    }
+
+    /// A kind of questions, from the upstream type.
+    pub fn of_review<T>() -> Declaration
+    where
+        T: Resource,
+        T::Scope: KnownScope,
+    {
+        Declaration { verbs: &["create"], is_review: true, ..Declaration::named::<T>(T::KIND.to_lowercase()) }
+    }
+
+    fn named<T>(singular: String) -> Declaration
+    where
+        T: Resource,
+        T::Scope: KnownScope,
+    {
+        Declaration {
             group: T::GROUP.to_owned(),
             version: T::VERSION.to_owned(),
             kind: T::KIND.to_owned(),
-            list_kind: T::LIST_KIND.to_owned(),
+            list_kind: String::new(),
             plural: T::URL_PATH_SEGMENT.to_owned(),
-            singular: singular.to_owned(),
+            singular,
             short_names: Vec::new(),
             categories: Vec::new(),
             scope: T::Scope::SCOPE,
-            verbs: VERBS,
+            verbs: &[],
             subresources: Vec::new(),
             name_rule: NameRule::Dns1123Subdomain,
             has_generation: false,
@@ -143,6 +174,7 @@ impl Declaration {
             delete_returns_object: false,
             graceful_delete: false,
             inert: None,
+            is_review: false,
         }
     }
 

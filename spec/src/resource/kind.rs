@@ -125,6 +125,11 @@ impl Kind {
         self.root != format!("/registry/{group}/{}/", self.plural)
     }
 
+    /// True when the store holds objects under this kind's own name.
+    pub fn is_stored(&self) -> bool {
+        !self.is_review && !self.is_view()
+    }
+
     /// `apps/v1`, or `v1` in the core group.
     pub fn api_version(&self) -> &str {
         &self.api_version
