@@ -127,7 +127,7 @@ impl Log {
         let mut log = Self::empty(disk, options, base, conf_state);
         log.hard_state = hard_state;
         log.spare = Some(log.make_spare(options.segment_bytes.min(FIRST_SEGMENT_BYTES))?);
-        log.begin_segment(None)?;
+        log.begin_segment(base.index, None)?;
         Ok(log)
     }
 
@@ -199,7 +199,7 @@ impl Log {
             self.hard_state = hard_state.clone();
         }
         self.hard_state.commit = self.hard_state.commit.max(base.index);
-        let begun = self.begin_segment(Some(base));
+        let begun = self.begin_segment(base.index, Some(base));
         if begun.is_err() {
             self.hard_state = old;
         }
@@ -321,22 +321,31 @@ impl Log {
     fn write_frame(&mut self, entries: &[Entry]) -> Result<(), DiskError> {
         let bytes: usize = entries.iter().map(frame::entry_len).sum();
         if self.room() < (bytes + FRAME_OVERHEAD_BYTES) as u64 {
-            self.begin_segment(None)?;
+            let kept = entries.first().map_or(self.last().index, |first| first.index - 1);
+            self.begin_segment(kept, None)?;
         }
         let mut buffer = self.begin_frame();
-        if self.hard_state != self.written_hard_state {
-            frame::put_hard_state(&mut buffer, &self.hard_state);
+        let hard_state = self.hard_state_up_to(entries.last().map_or(self.last().index, |last| last.index));
+        if hard_state != self.written_hard_state {
+            frame::put_hard_state(&mut buffer, &hard_state);
         }
         entries.iter().for_each(|entry| frame::put_entry(&mut buffer, entry));
         let (offset, length) = self.write(buffer)?;
+        self.written_hard_state = hard_state;
         entries.iter().for_each(|entry| self.note(entry, offset, length));
         Ok(())
     }
 
+    /// The hard state as it may be written with the entries up to `index`: a commit index must not come to the disk before
+    /// the entries that it is about, lest a crash in between commits those that they replace, or none.
+    fn hard_state_up_to(&self, index: u64) -> HardState {
+        HardState { commit: self.hard_state.commit.min(index), ..self.hard_state.clone() }
+    }
+
     /// Makes a new segment the last one. It gets its name when its first frame, which repeats what is only in the
-    /// segments before, is on the disk.
-    /// With `restart`, the log begins anew there.
-    fn begin_segment(&mut self, restart: Option<Position>) -> Result<(), DiskError> {
+    /// segments before, is on the disk. Entries after `kept` are about to be replaced; with `restart`, the log begins anew
+    /// there.
+    fn begin_segment(&mut self, kept: u64, restart: Option<Position>) -> Result<(), DiskError> {
         // Whatever is in the segments before the last one is on the disk: recovery relies on it.
         self.sync_now()?;
         let spare = match self.spare.take() {
@@ -347,11 +356,12 @@ impl Log {
         let (first_sequence, last) = (self.written + 1, self.last());
         let header = Header { member: self.options.member, first_sequence, segment_bytes: size_bytes };
         let mut buffer = self.begin_frame();
+        let hard_state = self.hard_state_up_to(kept);
         match restart {
             Some(base) => frame::put_restart(&mut buffer, base),
             None => frame::put_base(&mut buffer, last),
         }
-        frame::put_hard_state(&mut buffer, &self.hard_state);
+        frame::put_hard_state(&mut buffer, &hard_state);
         frame::finish(&mut buffer);
         file.write_at(0, &header.encode())?;
         file.write_at(segment::HEADER_BYTES as u64, &buffer)?;
@@ -363,7 +373,7 @@ impl Log {
         self.offset = (segment::HEADER_BYTES + buffer.len()) as u64;
         self.written = first_sequence;
         self.durable = first_sequence;
-        self.written_hard_state = self.hard_state.clone();
+        self.written_hard_state = hard_state;
         self.buffer = buffer;
         restart.into_iter().for_each(|base| self.begin_at(base));
         Ok(())
@@ -387,7 +397,6 @@ impl Log {
         self.offset = end;
         self.bytes_written += place.1 as u64;
         self.written += 1;
-        self.written_hard_state = self.hard_state.clone();
         // Not kept when one large frame made it large.
         buffer.shrink_to(FRAME_BYTES / 4);
         self.buffer = buffer;

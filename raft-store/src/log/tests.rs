@@ -4,7 +4,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::disk::memory::MemoryDisk;
+use crate::disk::memory::{Faults, MemoryDisk};
 use crate::error::OpenError;
 
 const BASE: Position = Position { index: 1, term: 1 };
@@ -157,6 +157,32 @@ fn a_crash_loses_nothing_that_was_synced_and_invents_nothing() {
             assert!(left.len() >= durable, "seed {seed}: {} of {durable} synced entries", left.len());
             assert_eq!(left, written[..left.len()], "seed {seed}");
             written.truncate(left.len());
+        }
+    }
+}
+
+#[test]
+fn a_crash_between_the_frames_of_entries_never_commits_what_they_replace() {
+    let (old, new) = (|index| entry(index, 2, 900), |index| entry(index, 3, 900));
+    let whole = MemoryDisk::default();
+    let mut log = create(&whole);
+    log.append(&(2..=7).map(old).collect::<Vec<_>>(), Some(&state(2, 2))).expect("the disk is well");
+    sync(&mut log);
+    // A new leader replaces all after the second, and has committed most of it already.
+    let replacing: Vec<Entry> = (3..=12).map(new).collect();
+    for change in 1.. {
+        let disk = whole.copied();
+        let mut log = reopen(&disk, BASE).expect("it is whole");
+        let killed_at = Some(disk.changes() + change);
+        disk.set_faults(Faults { killed_at, ..Faults::default() });
+        let done = log.append(&replacing, Some(&state(3, 11))).is_ok();
+        let log = reopen(&disk.crashed(change), BASE).expect("a crash does no damage");
+        let commit = log.hard_state().commit;
+        let committed = log.read_entries(2, commit + 1, u64::MAX).expect("they are whole");
+        let expected: Vec<Entry> = std::iter::once(old(2)).chain((3..=commit).map(new)).collect();
+        assert_eq!(committed, expected, "killed at change {change}");
+        if done {
+            return;
         }
     }
 }
