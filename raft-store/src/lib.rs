@@ -63,6 +63,8 @@ mod membership;
 mod open;
 mod raft_logger;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod snapshot_file;
 pub mod state;
 pub mod store;

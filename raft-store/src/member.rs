@@ -9,6 +9,8 @@ mod asks;
 mod changes;
 mod fetch;
 mod forwards;
+#[cfg(test)]
+pub(crate) mod inspect;
 mod letters;
 mod proposals;
 mod reads;

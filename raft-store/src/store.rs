@@ -89,6 +89,12 @@ impl Store {
         Ok((Self { shared }, driver))
     }
 
+    /// A handle of a store that a test drives by itself.
+    #[cfg(test)]
+    pub(crate) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
     /// Proposes one transaction, on any member; returns when it is applied here (so durable on a quorum): what is read here
     /// afterwards has it. Many calls in flight share a batch. A call that is dropped half-way may still happen. Waits
     /// while too much is under way, and for some seconds while there is no leader.

@@ -96,6 +96,15 @@ impl MemoryDisk {
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.lock().names.keys().cloned().collect()
+    }
+
+    /// Bytes of all files together.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.lock().used_bytes()
+    }
+
     /// The bytes of a file, to look at.
     pub(crate) fn content(&self, name: &str) -> Vec<u8> {
         let state = self.lock();

@@ -1,0 +1,46 @@
+//! What a simulation looks at inside a member, and the one thing in it that draws lots.
+
+use raft::StateRole;
+
+use super::{ELECTION_TICKS, Member};
+use crate::log::Log;
+use crate::log::frame::Position;
+
+/// Raft's state as it is between two steps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct View {
+    pub(crate) term: u64,
+    pub(crate) leads: bool,
+    pub(crate) committed: u64,
+    pub(crate) applied: Position,
+}
+
+impl Member {
+    pub(crate) fn view(&self) -> View {
+        let raft = &self.node.raft;
+        View {
+            term: raft.term,
+            leads: raft.state == StateRole::Leader,
+            committed: raft.raft_log.committed,
+            applied: self.applied,
+        }
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        self.node.store()
+    }
+
+    /// Raft draws the ticks until it campaigns from a generator of its own whenever it begins to count them anew; this puts
+    /// `draw` in its place. To be called before each tick.
+    pub(crate) fn draw_election_timeout(
+        &mut self,
+        kept: &mut usize,
+        draw: impl FnOnce(std::ops::Range<usize>) -> usize,
+    ) {
+        let raft = &mut self.node.raft;
+        if raft.election_elapsed == 0 || *kept == 0 {
+            *kept = draw(ELECTION_TICKS..2 * ELECTION_TICKS);
+        }
+        raft.set_randomized_election_timeout(*kept);
+    }
+}

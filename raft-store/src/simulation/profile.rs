@@ -1,0 +1,65 @@
+//! How a seed's run is set up. Not every run has every fault: what is rare among all of them together is common with
+//! a few.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::time::Duration;
+
+use super::Micros;
+use super::faults::Kind;
+use super::network::Weather;
+
+#[derive(Debug, Clone)]
+pub(super) struct Profile {
+    pub(super) members: u64,
+    pub(super) clients: usize,
+    pub(super) watchers: usize,
+    pub(super) keys: usize,
+    /// Length of values, at most.
+    pub(super) padding: usize,
+    /// Between two calls of a client, at most.
+    pub(super) think: Micros,
+    /// How long faults happen.
+    pub(super) chaos: Micros,
+    /// Between two faults, about.
+    pub(super) between: Micros,
+    pub(super) faults: Vec<Kind>,
+    pub(super) weather: Weather,
+    /// Of a sync.
+    pub(super) sync: (Micros, Micros),
+    /// Clocks differ by so much, in parts of a million.
+    pub(super) drift: u64,
+    pub(super) history_events_max: usize,
+    pub(super) history_window: Duration,
+    pub(super) snapshot_after_bytes: u64,
+}
+
+impl Profile {
+    pub(super) fn draw(seed: u64) -> Self {
+        let random = &mut StdRng::seed_from_u64(seed ^ 0x5eed);
+        let mut faults: Vec<Kind> = Kind::ALL.into_iter().filter(|_| random.random_bool(0.5)).collect();
+        if faults.is_empty() {
+            faults.push(Kind::Crash);
+        }
+        let members = [1, 3, 3, 3, 3, 3, 5][random.random_range(0..7)];
+        let sync = random.random_range(50..5_000);
+        Self {
+            members,
+            clients: random.random_range(2..=6),
+            watchers: random.random_range(1..=3),
+            keys: random.random_range(1..=5),
+            padding: [0, 100, 1_200][random.random_range(0..3)],
+            think: [2_000, 20_000, 60_000][random.random_range(0..3)],
+            chaos: random.random_range(1_500_000..6_000_000),
+            between: random.random_range(100_000..800_000),
+            faults,
+            weather: Weather::draw(random),
+            sync: (sync, sync * random.random_range(2..6)),
+            drift: [0, 1_000, 50_000][random.random_range(0..3)],
+            history_events_max: [50, 200, 200_000][random.random_range(0..3)],
+            history_window: Duration::from_millis([500, 300_000][random.random_range(0..2)]),
+            // Several members need a way to send snapshots before the log can be cut.
+            snapshot_after_bytes: if members == 1 { random.random_range(1_000..100_000) } else { u64::MAX },
+        }
+    }
+}
