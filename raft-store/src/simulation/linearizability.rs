@@ -57,10 +57,11 @@ impl Call {
     fn apply(&self, value: Value) -> Option<Value> {
         match (self.act, self.outcome) {
             (Act::Read(seen), _) => (seen == value).then_some(value),
+            // When nobody knows, it is only of interest if it changed something: else it may as well never have happened.
+            (Act::Write(to), Outcome::Unknown) => (to != value).then_some(to),
             (Act::Write(to), _) => Some(to),
-            (Act::Swap { from, to }, Outcome::Done) => (from == value).then_some(to),
+            (Act::Swap { from, to }, Outcome::Done | Outcome::Unknown) => (from == value).then_some(to),
             (Act::Swap { from, .. }, Outcome::Refused) => (from != value).then_some(value),
-            (Act::Swap { from, to }, Outcome::Unknown) => Some(if from == value { to } else { value }),
         }
     }
 }

@@ -311,6 +311,12 @@ impl Oracle {
         }
     }
 
+    /// Whether the changes of every revision so far were seen.
+    pub(super) fn has_every_change(&self) -> bool {
+        let newest = self.events.keys().last().copied().unwrap_or(Revision::FIRST);
+        self.events.len() as u64 == newest.0 - Revision::FIRST.0
+    }
+
     /// Changes of the range after `from` up to `to`; `None` when not all are known, because a member applied more at once
     /// than its history keeps.
     pub(super) fn changes<'a>(
