@@ -57,7 +57,12 @@ impl Server {
 
     /// `isopod server` on a free port: a member of the control plane without a node.
     pub(crate) async fn member(bench: &Bench) -> anyhow::Result<Server> {
-        Server::start(bench, Cores::All, &["server", "-o", "json", "--listen", "127.0.0.1:0"]).await
+        Server::start(
+            bench,
+            Cores::All,
+            &["server", "--init", "-o", "json", "--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"],
+        )
+        .await
     }
 
     async fn start(bench: &Bench, cores: Cores, args: &[&str]) -> anyhow::Result<Server> {

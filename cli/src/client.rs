@@ -27,11 +27,15 @@ impl Connection {
 
     /// A client, and the namespace of the context.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        Client::try_from(self.config().await?).context("cannot make an API client")
+    }
+
+    /// Where the cluster is, whom it is trusted by, and as whom to talk to it.
+    pub(crate) async fn config(&self) -> anyhow::Result<Config> {
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let (kubeconfig, origin) = self.read()?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        let config = config.with_context(|| format!("the kubeconfig {origin} cannot be used"))?;
-        Client::try_from(config).context("cannot make an API client")
+        config.with_context(|| format!("the kubeconfig {origin} cannot be used"))
     }
 
     fn read(&self) -> anyhow::Result<(Kubeconfig, String)> {

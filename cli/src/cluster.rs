@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use isopod_control::run::{Config, Member};
+use isopod_control::run::{Beginning, Config, Member};
 use isopod_node::proxy::Sharing;
 use isopod_node::run::{Config as NodeConfig, Node};
 use isopod_node::runtime::{self, Runtime};
@@ -37,11 +37,15 @@ impl Cluster {
         let started = Instant::now();
         let data_dir = std::path::absolute(args.data_dir.clone().unwrap_or_else(paths::data_dir))?;
         logging::to_file(&data_dir)?;
-        let member = Member::start(Config {
+        let member = Box::pin(Member::start(Config {
             data_dir: data_dir.clone(),
+            beginning: Beginning::Found,
             listen: args.listen,
-            service_cidr: args.service_cidr.clone(),
-        })
+            listen_peers: None,
+            advertise: None,
+            name: None,
+            service_cidr: Some(args.service_cidr.clone()),
+        }))
         .await?;
         let mut cluster = Cluster {
             started,

@@ -37,7 +37,7 @@ pub(crate) struct Args {
 /// Runs until Ctrl-C, SIGTERM, or a part of the cluster fails.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let output = args.output;
-    let cluster = Cluster::start(args).await?;
+    let cluster = Box::pin(Cluster::start(args)).await?;
     let banner = cluster.banner();
     let mut out = std::io::stdout().lock();
     match output {

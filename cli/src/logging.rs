@@ -3,6 +3,7 @@
 //! `ISOPOD_LOG` sets the filter, as `info` or `isopod_node=debug,warn`.
 
 use std::fs::OpenOptions;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -29,5 +30,6 @@ pub(crate) fn to_file(data_dir: &Path) -> anyhow::Result<()> {
 
 /// Logs to standard error.
 pub(crate) fn to_stderr() {
-    tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr).init();
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter()).with_ansi(ansi).with_writer(std::io::stderr).init();
 }

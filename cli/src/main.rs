@@ -14,12 +14,14 @@ mod failure;
 mod get;
 mod logging;
 mod logs;
+mod member;
 mod paths;
 mod push;
 mod run;
 mod server;
 mod signals;
 mod target;
+mod token;
 mod version;
 mod why;
 
@@ -47,6 +49,10 @@ enum Verb {
     Dev(dev::Args),
     /// Start a member of the control plane
     Server(server::Args),
+    /// Show, add and remove members of the control plane
+    Member(member::Args),
+    /// Make tokens that let machines join
+    Token(token::Args),
     /// Store a WebAssembly file in the cluster's registry
     Push(push::Args),
     /// Make the cluster hold what manifest files say
@@ -73,6 +79,8 @@ fn main() -> ExitCode {
         Verb::Demo(args) => block_on(demo::run(args)),
         Verb::Dev(args) => block_on(dev::run(args)),
         Verb::Server(args) => block_on(server::run(args)),
+        Verb::Member(args) => block_on(member::run(args)),
+        Verb::Token(args) => block_on(token::run(args)),
         Verb::Push(args) => block_on(push::run(args)),
         Verb::Apply(args) => block_on(apply::run(args)),
         Verb::Run(args) => block_on(run::run(args)),

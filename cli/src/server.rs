@@ -1,10 +1,14 @@
 //! `isopod server`: one member of the control plane, without a node.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use isopod_control::run::{Config, Member};
+use anyhow::Context as _;
+use isopod_control::membership::token::JoinToken;
+use isopod_control::run::{Began, Beginning, Config, Member};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::version::Output;
@@ -13,44 +17,121 @@ use crate::{logging, signals};
 /// Arguments of `server`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Folder of the member's state
+    /// Folder of the member's state; one that has a member already goes on with it
     #[arg(long, env = "ISOPOD_DATA_DIR", value_name = "D")]
     data_dir: PathBuf,
+    /// Found a new cluster when the folder is empty
+    #[arg(long, conflicts_with = "join")]
+    init: bool,
+    /// Join a cluster when the folder is empty: address of the API of any of its members
+    #[arg(long, value_name = "HOST:6443", requires = "token")]
+    join: Option<String>,
+    /// What `isopod token create --role server` printed on a machine of that cluster
+    #[arg(long, env = "ISOPOD_TOKEN", value_name = "T", hide_env_values = true)]
+    token: Option<String>,
     /// Address of the Kubernetes API; port 0 takes any free one
     #[arg(long, env = "ISOPOD_LISTEN", value_name = "A", default_value = "127.0.0.1:6443")]
     listen: SocketAddr,
-    /// Range of Service addresses
-    #[arg(long, env = "ISOPOD_SERVICE_CIDR", value_name = "R", default_value = "10.43.0.0/16")]
-    service_cidr: String,
+    /// Address for the other members; port 0 takes any free one
+    #[arg(long, env = "ISOPOD_PEER_LISTEN", value_name = "A", default_value = "127.0.0.1:6444")]
+    peer_listen: SocketAddr,
+    /// Host by which others reach this machine [default: the addresses listened on]
+    #[arg(long, env = "ISOPOD_ADVERTISE_ADDRESS", value_name = "HOST")]
+    advertise_address: Option<String>,
+    /// Name of the member [default: member-<number>]
+    #[arg(long, env = "ISOPOD_NAME", value_name = "N")]
+    name: Option<String>,
+    /// Range of Service addresses [default: that of the cluster, 10.43.0.0/16 for a new one]
+    #[arg(long, env = "ISOPOD_SERVICE_CIDR", value_name = "R")]
+    service_cidr: Option<String>,
     /// Form of the banner
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
-/// Runs until Ctrl-C or SIGTERM.
+impl Args {
+    fn beginning(&self) -> anyhow::Result<Beginning> {
+        match (&self.join, &self.token) {
+            (Some(server), Some(token)) => {
+                let token: JoinToken = token.parse().context("cannot use the token given with --token")?;
+                Ok(Beginning::Join { server: server.clone(), token })
+            }
+            _ if self.init => Ok(Beginning::Found),
+            _ => Ok(Beginning::Continue),
+        }
+    }
+}
+
+/// Runs until Ctrl-C or SIGTERM, or until the member is removed from its cluster.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
+    let beginning = args.beginning()?;
     logging::to_stderr();
-    let config = Config { data_dir: args.data_dir, listen: args.listen, service_cidr: args.service_cidr };
-    let member = Member::start(config).await?;
-    let (api, kubeconfig) = (member.api_address(), member.kubeconfig().to_owned());
-    let elapsed = started.elapsed().as_millis();
-    match args.output {
-        Output::Text => println!(
-            "member is ready in {elapsed} ms\n  API      https://{api}\n  export KUBECONFIG={}",
-            kubeconfig.display()
-        ),
-        Output::Json => println!(
-            "{}",
-            serde_json::json!({ "readyMs": elapsed, "api": format!("https://{api}"), "kubeconfig": kubeconfig, "pid": std::process::id() })
-        ),
-    }
+    let config = Config {
+        beginning: beginning.clone(),
+        data_dir: std::path::absolute(&args.data_dir)?,
+        listen: args.listen,
+        listen_peers: Some(args.peer_listen),
+        advertise: args.advertise_address,
+        name: args.name,
+        service_cidr: args.service_cidr,
+    };
+    let member = Box::pin(Member::start(config)).await?;
+    report(&member, &beginning);
+    banner(&member, args.output, started.elapsed())?;
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     let signal = async move {
         signals::interrupted().await;
         stop.cancel();
     };
-    let (outcome, ()) = tokio::join!(member.run(shutdown), signal);
-    outcome.map_err(Into::into)
+    // Cancel-safe: the member is pinned outside and awaited to its end.
+    let running = member.run(shutdown);
+    let mut running = std::pin::pin!(running);
+    tokio::select! {
+        outcome = running.as_mut() => return outcome.map_err(Into::into),
+        () = signal => {}
+    }
+    running.await.map_err(Into::into)
+}
+
+/// Says what was done with the folder where that is not what was asked for, and what the person should know.
+fn report(member: &Member, asked: &Beginning) {
+    match (member.began(), asked) {
+        (Began::Continued, Beginning::Found) => {
+            eprintln!("note: the folder has a member of a cluster already: it goes on, --init does nothing");
+        }
+        (Began::Continued, Beginning::Join { .. }) => {
+            eprintln!("note: the folder has a member of a cluster already: it goes on, --join does nothing");
+        }
+        (Began::Joined { warning: Some(warning) }, _) => eprintln!("warning: {warning}"),
+        _ => {}
+    }
+}
+
+fn banner(member: &Member, output: Output, elapsed: Duration) -> anyhow::Result<()> {
+    let api = format!("https://{}", member.api_address());
+    let peers = member.peer_address().map(|address| address.to_string());
+    let (name, kubeconfig, ms) = (member.name(), member.kubeconfig(), elapsed.as_millis());
+    let mut out = std::io::stdout().lock();
+    match output {
+        Output::Text => {
+            let did = match member.began() {
+                Began::Continued => "is ready",
+                Began::Founded => "has founded a cluster and is ready",
+                Began::Joined { .. } => "has joined the cluster and catches up",
+            };
+            writeln!(out, "member {name} {did} in {ms} ms\n  API      {api}")?;
+            writeln!(out, "  members  {}", peers.unwrap_or_default())?;
+            writeln!(out, "try next:\n  export KUBECONFIG={}\n  isopod member list", kubeconfig.display())?;
+        }
+        Output::Json => {
+            let facts = json!({
+                "readyMs": ms, "api": api, "peers": peers, "kubeconfig": kubeconfig, "member": member.id().0,
+                "name": name, "pid": std::process::id(),
+            });
+            writeln!(out, "{facts}")?;
+        }
+    }
+    out.flush().context("standard output is closed")
 }

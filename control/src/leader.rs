@@ -3,7 +3,7 @@
 //! They run while this member leads, and all their writes carry the Raft term: when leadership is lost they stop at
 //! once, and a write that was under way does not land in another leader's term.
 
-use isopod_raft_store::Leadership;
+use isopod_raft_store::{Leadership, MemberId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Duration;
@@ -14,12 +14,15 @@ use crate::cache::feed::Feed;
 use crate::controllers::runner::Shell;
 use crate::controllers::{self, event_expiry};
 use crate::events::Recorder;
+use crate::membership::keeper;
 use crate::objects::Objects;
 use crate::scheduler::Scheduler;
 
 /// Options of what the leader runs.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// This member.
+    pub member: MemberId,
     /// When a silent node is given up.
     pub nodes: controllers::NodeConfig,
     /// The objects that every cluster has.
@@ -57,7 +60,7 @@ impl Singletons {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = lost(&mut leadership, term) => tracing::info!(term, "leadership is lost: controllers and scheduler stop"),
-                what = lead(self.objects.in_term(term), &self.config, &shutdown) => {
+                what = lead(self.objects.in_term(term), term, &self.config, &shutdown) => {
                     // The parts hear of the shutdown too, and may end a moment before this loop does.
                     if shutdown.is_cancelled() {
                         return;
@@ -82,7 +85,7 @@ async fn lost(leadership: &mut watch::Receiver<Leadership>, term: u64) {
 }
 
 /// Runs everything; returns the name of what ended first. Dropping the future stops all of it.
-async fn lead(objects: Objects, config: &Config, shutdown: &CancellationToken) -> &'static str {
+async fn lead(objects: Objects, term: u64, config: &Config, shutdown: &CancellationToken) -> &'static str {
     let stop = shutdown.child_token();
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
     let mut feed = Feed::new(objects.store().clone());
@@ -105,6 +108,11 @@ async fn lead(objects: Objects, config: &Config, shutdown: &CancellationToken) -
     tasks.spawn(async {
         event_expiry::run(for_expiry, token).await;
         "event expiry"
+    });
+    let (token, store, member) = (stop.clone(), objects.store().clone(), config.member);
+    tasks.spawn(async move {
+        keeper::run(member, term, store, token).await;
+        "membership"
     });
     let (token, bootstrap) = (stop.clone(), config.bootstrap.clone());
     tasks.spawn(async move {

@@ -7,6 +7,7 @@ mod cache;
 pub mod controllers;
 mod events;
 pub mod leader;
+pub mod membership;
 mod node_client;
 pub mod objects;
 pub mod peers;

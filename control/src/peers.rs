@@ -15,8 +15,8 @@ mod outgoing;
 mod queue;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -101,6 +101,9 @@ struct Shared {
 /// One peer.
 struct Peer {
     member: MemberId,
+    /// What [`Peers::set_addresses`] said last.
+    recorded: Mutex<String>,
+    /// Where it is tried: what was said last, there or by the peer itself.
     address: watch::Sender<String>,
     queue: Arc<Queue>,
     connected: AtomicBool,
@@ -128,7 +131,7 @@ impl Peers {
         let others = addresses.iter().filter(|(member, _)| **member != self.shared.own);
         let peers = others.map(|(member, address)| match known.get(member) {
             Some(peer) => {
-                peer.move_to(address);
+                peer.record(address);
                 (*member, Arc::clone(peer))
             }
             None => (*member, Arc::new(Peer::new(*member, address.clone()))),
@@ -226,9 +229,20 @@ impl Peer {
     fn new(member: MemberId, address: String) -> Peer {
         Peer {
             member,
+            recorded: Mutex::new(address.clone()),
             address: watch::Sender::new(address),
             queue: Arc::new(Queue::new(QUEUE_BYTES_MAX)),
             connected: AtomicBool::new(false),
+        }
+    }
+
+    /// An address that was recorded before says nothing new: the peer may have moved since, and said so itself.
+    fn record(&self, address: &str) {
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        if *recorded != address {
+            address.clone_into(&mut recorded);
+            drop(recorded);
+            self.move_to(address);
         }
     }
 

@@ -1,25 +1,28 @@
 //! Config to wiring of a member: store, identities, API, registry, controllers. Nothing else.
 
+mod begin;
+mod listen;
+mod start;
+
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_raft_store::{DriverError, Store};
+use isopod_raft_store::{Driver, DriverError, MemberId, OpenError, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{InvalidRange, Policy, ServiceRange};
-use crate::api::{self, Api};
-use crate::bootstrap;
-use crate::controllers::NodeConfig;
-use crate::leader::{self, Singletons};
-use crate::node_client::NodeClient;
-use crate::objects::Objects;
-use crate::registry::{self, Nobody, Registry};
+pub use self::begin::{Began, Beginning};
+use crate::admission::InvalidRange;
+use crate::leader::Singletons;
+use crate::membership::follow::Follower;
+use crate::membership::{folder, join, record};
+use crate::peers::{Peers, StoreInbound};
+use crate::registry;
 use crate::security::ca::{self, CertificateAuthority, IssuedCertificate, Subject};
-use crate::security::{kubeconfig, tls};
+use crate::security::tls;
 use crate::serve::{self, Front};
 
 /// Name of the administrator's kubeconfig in the data folder.
@@ -30,21 +33,50 @@ pub const KUBECONFIG_FILE: &str = "admin.kubeconfig";
 pub struct Config {
     /// Folder of the member's store, certificates and artifacts.
     pub data_dir: PathBuf,
+    /// What to do with that folder.
+    pub beginning: Beginning,
     /// Where the API listens. Port 0 lets the kernel choose.
     pub listen: SocketAddr,
-    /// Range of Service addresses, as `127.43.0.0/16`.
-    pub service_cidr: String,
+    /// Where other members are listened to; `None` for a cluster of this process only.
+    pub listen_peers: Option<SocketAddr>,
+    /// The host that others are told instead of the addresses listened on.
+    pub advertise: Option<String>,
+    /// What people call the member; `None` keeps its name, or makes one of its number.
+    pub name: Option<String>,
+    /// Range of Service addresses, as `127.43.0.0/16`; `None` keeps that of the cluster, or takes the default.
+    pub service_cidr: Option<String>,
 }
 
 /// Why a member did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The folder is empty, and nothing says what to do about that.
+    #[error(
+        "{} holds no member yet: start a new cluster with --init, or join one with --join HOST:6443 --token T (`isopod token create` on a machine of that cluster makes the token)",
+        dir.display()
+    )]
+    NobodyHome {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// It has others, and was started in a way that does not reach them.
+    #[error("{} belongs to a cluster of several members: start it with `isopod server`", dir.display())]
+    NotAlone {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// What the folder says of its member cannot be read or written.
+    #[error("cannot use the data folder")]
+    Folder(#[from] folder::Error),
+    /// The cluster did not let it in.
+    #[error("cannot join the cluster")]
+    Join(#[from] join::Error),
     /// The range of Service addresses is not one.
     #[error("the range of Service addresses cannot be used")]
     ServiceRange(#[from] InvalidRange),
     /// The data folder cannot be used; the message names the file.
     #[error("cannot open the store")]
-    Store(#[from] isopod_raft_store::OpenError),
+    Store(#[from] OpenError),
     /// Certificates cannot be read or made.
     #[error("cannot prepare the cluster's certificates")]
     Certificates(#[from] ca::Error),
@@ -63,6 +95,23 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// All of a machine's addresses are none that others could be told.
+    #[error(
+        "other members cannot be told to connect to {address}: name a host or address of this machine with --advertise-address"
+    )]
+    Unspecified {
+        /// The address asked for.
+        address: SocketAddr,
+    },
+    /// The host that others shall be told means nothing.
+    #[error("cannot resolve the advertised address {host}")]
+    Advertise {
+        /// The host.
+        host: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Why a member stopped working.
@@ -70,10 +119,21 @@ pub enum StartError {
 pub enum RunError {
     /// The store ended: its disk failed, or its log could not be written.
     #[error("the store failed")]
-    Store(#[from] DriverError),
-    /// The listener ended.
-    #[error("the API's listener failed")]
-    Listener(#[source] io::Error),
+    Store(#[source] DriverError),
+    /// The other members took it out.
+    #[error(
+        "member {member} was removed from the cluster: remove its data folder {}; with a new token the machine can join again",
+        dir.display()
+    )]
+    Removed {
+        /// This member.
+        member: MemberId,
+        /// Its folder.
+        dir: PathBuf,
+    },
+    /// A listener ended.
+    #[error("the listener of {0} failed")]
+    Listener(&'static str, #[source] io::Error),
     /// A task panicked; the log says where.
     #[error("a part of the member panicked")]
     Panicked(#[from] tokio::task::JoinError),
@@ -84,12 +144,21 @@ pub enum RunError {
 
 /// A member that is listening; [`Member::run`] makes it work.
 pub struct Member {
+    data_dir: PathBuf,
+    own: MemberId,
+    name: String,
+    began: Began,
     api_address: SocketAddr,
-    authority: CertificateAuthority,
+    peer_address: Option<SocketAddr>,
+    authority: Arc<CertificateAuthority>,
     kubeconfig: PathBuf,
     listener: TcpListener,
+    peer_listener: Option<TcpListener>,
+    peers: Peers,
     tls: Arc<rustls::ServerConfig>,
-    driver: isopod_raft_store::Driver,
+    store: Store,
+    driver: Driver,
+    follower: Follower,
     singletons: Singletons,
     front: Arc<Front>,
     /// Ends the API's watches and makes `/readyz` fail: cancelled first when the member stops.
@@ -97,61 +166,48 @@ pub struct Member {
 }
 
 impl Member {
-    /// Opens the data folder, binds the address and writes the kubeconfig. Nothing is served before
-    /// [`Member::run`]. The address is bound first, so that a taken port changes nothing on disk.
-    pub async fn start(config: Config) -> Result<Member, StartError> {
-        let service_range: ServiceRange = config.service_cidr.parse()?;
-        let (listener, api_address) = listen(config.listen)?;
-        let (store, driver) =
-            Store::open(isopod_raft_store::Config::new(config.data_dir.join("store"))).await?;
-        let authority = CertificateAuthority::load_or_create(&config.data_dir)?;
-        let ips = server_ips(api_address.ip(), service_range.first());
-        let own = authority.issue_server("isopod-api", &ips, SERVER_NAMES)?;
-        let tls = tls::server(&authority, &own)?;
-        let kubeconfig = write_kubeconfig(&config.data_dir, api_address, &authority)?;
-        let registry =
-            Registry::open(&config.data_dir, store.clone(), Arc::new(Nobody), registry::Limits::default())?;
-        let objects = Objects::new(store, Policy { service_range });
-        let draining = CancellationToken::new();
-        let api = Arc::new(Api::new(api::Config {
-            objects: objects.clone(),
-            nodes: Arc::new(NodeClient::new(tls::client(
-                authority.certificate_pem(),
-                &authority.issue_client(&Subject::member())?,
-            )?)),
-            address: reached_at(api_address).to_string(),
-            build: api::Build { version: env!("CARGO_PKG_VERSION").into(), commit: String::new() },
-            metrics: prometheus_client::registry::Registry::default(),
-            shutdown: draining.clone(),
-        }));
-        let bootstrap = bootstrap::Config {
-            api: api_address,
-            service_address: service_range.first(),
-            root_ca_pem: authority.certificate_pem().to_owned(),
-        };
-        let singletons = Singletons::new(objects, leader::Config { nodes: NodeConfig::default(), bootstrap });
-        let front = Arc::new(Front { api, registry });
-        Ok(Member { api_address, authority, kubeconfig, listener, tls, driver, singletons, front, draining })
-    }
-
     /// Works until `shutdown`, or until a part fails. Stops in order: requests drain, controllers stop, the store
     /// flushes last.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
-        let (serving, store_stop) = (self.draining, CancellationToken::new());
+        let Member { own, data_dir, store, peers, .. } = self;
+        let removed = |own| RunError::Removed { member: own, dir: data_dir.clone() };
+        let (serving, store_stop, peers_stop) =
+            (self.draining, CancellationToken::new(), CancellationToken::new());
+        // Dropped last: leadership is handed over through it.
+        let _peers_stop = peers_stop.clone().drop_guard();
         let mut driver = tokio::spawn(self.driver.run(store_stop.clone()));
         let mut parts = JoinSet::new();
         let listener = serve::run(self.listener, self.tls, self.front, serving.clone());
-        parts.spawn(async { listener.await.map_err(RunError::Listener).map(|()| "the API's listener") });
+        parts.spawn(async {
+            listener
+                .await
+                .map_err(|error| RunError::Listener("the API", error))
+                .map(|()| "the API's listener")
+        });
         let singletons = self.singletons.run(serving.clone());
         parts.spawn(async {
             singletons.await;
             Ok("the controllers")
         });
+        let follower = self.follower.run(serving.clone());
+        parts.spawn(async {
+            follower.await;
+            Ok("the membership")
+        });
+        let mut talking =
+            tokio::spawn(talk(peers.clone(), self.peer_listener, store.clone(), peers_stop.clone()));
         // Cancel-safe: the handles are polled again below.
         let outcome = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            ended = &mut driver => return ended?.map_err(Into::into).and(Err(RunError::Ended("the store"))),
+            ended = &mut driver => return match ended? {
+                Ok(()) => Err(RunError::Ended("the store")),
+                Err(DriverError::Removed { .. }) => Err(removed(own)),
+                Err(error) => Err(RunError::Store(error)),
+            },
+            ended = &mut talking => return ended?.and(Err(RunError::Ended("the listener for members"))),
+            _ = peers.removed() => Err(removed(own)),
             Some(ended) = parts.join_next() => Err(match ended? {
+                Ok(_) if record::is_removed(&store.snapshot(), own) => removed(own),
                 Ok(name) => RunError::Ended(name),
                 Err(error) => error,
             }),
@@ -161,8 +217,30 @@ impl Member {
             ended??;
         }
         store_stop.cancel();
-        driver.await??;
+        driver.await?.map_err(RunError::Store)?;
+        peers_stop.cancel();
+        talking.await??;
         outcome
+    }
+
+    /// The member's number in its cluster.
+    pub fn id(&self) -> MemberId {
+        self.own
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What was done with the data folder.
+    pub fn began(&self) -> &Began {
+        &self.began
+    }
+
+    /// Where other members are listened to, with the port that the kernel chose.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.peer_address
     }
 
     /// Where the API listens, with the port that the kernel chose.
@@ -192,54 +270,19 @@ impl Member {
     }
 }
 
-/// Names by which clients reach the API inside the cluster and on this machine.
-const SERVER_NAMES: &[&str] = &[
-    "localhost",
-    "kubernetes",
-    "kubernetes.default",
-    "kubernetes.default.svc",
-    "kubernetes.default.svc.cluster.local",
-    "registry.local",
-];
-
-/// The address listened on, loopback, and the API's own Service address (`default/kubernetes`).
-fn server_ips(listen: IpAddr, service: Ipv4Addr) -> Vec<IpAddr> {
-    let mut ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(service)];
-    if !ips.contains(&listen) && !listen.is_unspecified() {
-        ips.push(listen);
-    }
-    ips
-}
-
-/// Binds, and says which port the kernel chose where none was named.
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address, source };
-    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    TcpListener::from_std(listener).map(|listener| (listener, bound)).map_err(failed)
-}
-
-/// Where clients on this machine reach a listener: an unspecified address is reached through loopback.
-fn reached_at(listener: SocketAddr) -> SocketAddr {
-    match listener.ip() {
-        ip if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), listener.port()),
-        _ => listener,
-    }
-}
-
-fn write_kubeconfig(
-    data_dir: &Path,
-    api_address: SocketAddr,
-    authority: &CertificateAuthority,
-) -> Result<PathBuf, ca::Error> {
-    let client = authority.issue_client(&Subject::admin())?;
-    let content = kubeconfig::render(
-        &format!("https://{}", reached_at(api_address)),
-        authority.certificate_pem(),
-        &client,
-    );
-    let path = data_dir.join(KUBECONFIG_FILE);
-    ca::write_private(&path, content.as_bytes())?;
-    Ok(path)
+/// Messages to and from other members; a member without others only waits.
+async fn talk(
+    peers: Peers,
+    listener: Option<TcpListener>,
+    store: Store,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let Some(listener) = listener else {
+        shutdown.cancelled().await;
+        return Ok(());
+    };
+    let known = store.clone();
+    let is_removed = move |member| record::is_removed(&known.snapshot(), member);
+    let inbound = Arc::new(StoreInbound { store, is_removed });
+    peers.run(listener, inbound, shutdown).await.map_err(|error| RunError::Listener("members", error))
 }

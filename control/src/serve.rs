@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::patience::Patience;
 use crate::api::{self, Api};
+use crate::membership::{self, Membership};
 use crate::registry::{self, Registry};
 use crate::security::{Attributes, Decision, Identity, authorize};
 
@@ -49,6 +50,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct Front {
     pub(crate) api: Arc<Api>,
     pub(crate) registry: Registry,
+    pub(crate) membership: Arc<Membership>,
 }
 
 /// Serves until `shutdown`, then lets requests in flight finish for a short while.
@@ -161,15 +163,22 @@ fn answer(
     request: http::Request<Incoming>,
 ) -> BoxFuture<'static, http::Response<api::ResponseBody>> {
     let path = request.uri().path();
-    if path != "/v2" && !path.starts_with("/v2/") {
+    let is_registry = path == "/v2" || path.starts_with("/v2/");
+    let is_membership = path.starts_with("/isopod/");
+    if !is_registry && !is_membership {
         return api::handle(Arc::clone(&front.api), identity, request).boxed();
     }
     let verb = request.method().as_str().to_ascii_lowercase();
-    match authorize(&identity, &Attributes::Path { verb: &verb, path }) {
-        Decision::Allow => {
+    let decision = authorize(&identity, &Attributes::Path { verb: &verb, path });
+    match decision {
+        Decision::Allow if is_registry => {
             let registry = front.registry.clone();
             async move { registry.handle(request).await }.boxed()
         }
-        Decision::Deny(reason) => std::future::ready(registry::denied(&reason)).boxed(),
+        Decision::Deny(reason) if is_registry => std::future::ready(registry::denied(&reason)).boxed(),
+        Decision::Deny(reason) if !membership::serve::is_open(request.method(), path) => {
+            std::future::ready(membership::serve::denied(&reason)).boxed()
+        }
+        _ => membership::serve::handle(Arc::clone(&front.membership), request).boxed(),
     }
 }

@@ -71,9 +71,17 @@ impl Store {
     /// Opens or creates the folder, recovers state, returns the handle and the driver to run. What one member alone
     /// acknowledged before is in the state at once; with more members, what is known to be committed.
     pub async fn open(config: Config) -> Result<(Self, Driver), OpenError> {
+        Self::open_with(config, Arc::new(Alone)).await
+    }
+
+    /// As [`open`](Self::open), with a way to the other members.
+    pub async fn open_with(
+        config: Config,
+        transport: Arc<dyn Transport>,
+    ) -> Result<(Self, Driver), OpenError> {
         let opening = tokio::task::spawn_blocking(move || {
             let disk = LocalDisk::open(&config.dir)?;
-            Self::open_on(&config, Arc::new(disk), Arc::new(Alone))
+            Self::open_on(&config, Arc::new(disk), transport)
         });
         opening.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }

@@ -113,16 +113,29 @@ pub struct CertificateAuthority {
 impl CertificateAuthority {
     /// Reads the authority from `<data>/pki`, or makes it there on first start.
     pub fn load_or_create(data_dir: &Path) -> Result<CertificateAuthority, Error> {
-        let folder = data_dir.join("pki");
-        let (certificate, key) = (folder.join("ca.crt"), folder.join("ca.key"));
+        let (certificate, key) = files(data_dir);
         if certificate.exists() && key.exists() {
             return CertificateAuthority::load(&certificate, &key);
         }
-        fs::create_dir_all(&folder).map_err(|source| Error::Io { path: folder.clone(), source })?;
         let authority = CertificateAuthority::generate()?;
-        write_private(&key, authority.key_pem.as_bytes())?;
-        write_private(&certificate, authority.certificate_pem.as_bytes())?;
+        authority.write(data_dir)?;
         Ok(authority)
+    }
+
+    /// The authority of a cluster that this member joins; nothing is written yet.
+    pub(crate) fn received(certificate_pem: String, key_pem: String) -> Result<CertificateAuthority, Error> {
+        let pair = KeyPair::from_pem(&key_pem)?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, pair)?;
+        Ok(CertificateAuthority { certificate_pem, key_pem, issuer })
+    }
+
+    /// Writes it to `<data>/pki`.
+    pub(crate) fn write(&self, data_dir: &Path) -> Result<(), Error> {
+        let (certificate, key) = files(data_dir);
+        let folder = data_dir.join("pki");
+        fs::create_dir_all(&folder).map_err(|source| Error::Io { path: folder, source })?;
+        write_private(&key, self.key_pem.as_bytes())?;
+        write_private(&certificate, self.certificate_pem.as_bytes())
     }
 
     fn load(certificate: &Path, key: &Path) -> Result<CertificateAuthority, Error> {
@@ -154,6 +167,17 @@ impl CertificateAuthority {
     /// The authority's own certificate, PEM: what clients trust.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// The same as TLS wants it.
+    pub fn certificate_der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.certificate_pem.as_bytes())
+            .expect("PEM that was read or made here")
+    }
+
+    /// The authority's key, PEM: for another member of the cluster only.
+    pub(crate) fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     /// A client certificate for `subject`.
@@ -212,6 +236,11 @@ impl CertificateAuthority {
 /// The name in a member's certificate, whatever its address is: whoever connects to a member knows whom it wants.
 pub fn peer_name(member: u64) -> String {
     format!("member-{member}.isopod.internal")
+}
+
+/// Certificate and key of the authority.
+fn files(data_dir: &Path) -> (PathBuf, PathBuf) {
+    (data_dir.join("pki/ca.crt"), data_dir.join("pki/ca.key"))
 }
 
 fn valid_for(mut params: CertificateParams, days: i64) -> CertificateParams {

@@ -1,5 +1,7 @@
 //! TLS as every listener and client of the cluster uses it.
 
+mod pinned;
+
 use std::sync::Arc;
 
 use rustls::server::WebPkiClientVerifier;
@@ -8,6 +10,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::ca::{CertificateAuthority, IssuedCertificate};
+use crate::membership::token::AuthorityHash;
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +39,8 @@ pub fn server(authority: &CertificateAuthority, own: &IssuedCertificate) -> Resu
         .with_safe_default_protocol_versions()
         .map_err(Error::Certificate)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![own.certificate_der()], own.key_der())
+        // The authority's own certificate is for those who know only its hash: machines that join.
+        .with_single_cert(vec![own.certificate_der(), authority.certificate_der()], own.key_der())
         .map_err(Error::Certificate)?;
     config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
@@ -75,6 +79,21 @@ pub fn peers(authority: &CertificateAuthority, own: &IssuedCertificate) -> Resul
     server.alpn_protocols = vec![b"h2".to_vec()];
     client.alpn_protocols = vec![b"h2".to_vec()];
     Ok(PeerTls { server: Arc::new(server), client: Arc::new(client) })
+}
+
+/// The name by which a machine that joins knows the API, whatever the address: every member's certificate has it, and
+/// no node's.
+pub const API_NAME: &str = "kubernetes.default.svc";
+
+/// A client that shows no certificate and trusts the authority whose certificate has this hash.
+pub fn pinned_client(authority: AuthorityHash) -> Result<ClientConfig, Error> {
+    let verifier = pinned::Verifier::new(authority, provider());
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(Error::Certificate)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
 }
 
 fn roots(authority_pem: &str) -> Result<RootCertStore, Error> {

@@ -52,6 +52,7 @@ impl Cluster {
         let service_address = policy.service_range.first();
         let objects = Objects::new(store, policy);
         let config = leader::Config {
+            member: objects.store().id(),
             nodes: NodeConfig { grace: GRACE },
             bootstrap: bootstrap::Config {
                 api: "0.0.0.0:6443".parse().unwrap(),

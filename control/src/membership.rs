@@ -1,0 +1,46 @@
+//! Who the members of the control plane are, how one joins, and how one leaves.
+//!
+//! The store knows members by number. What else is to be known of one (its name, where it is reached, whether it shall
+//! leave) is a [`record`] in the store, written in the transaction that uses up its join token. Raft's configuration
+//! follows the records: the leader's [`keeper`] adds who has a record as a learner, promotes it when it has caught up,
+//! and takes out who shall leave. So a join or a removal that was interrupted goes on, whoever leads then.
+
+pub(crate) mod admit;
+pub mod folder;
+pub(crate) mod follow;
+pub mod join;
+pub(crate) mod keeper;
+pub mod protocol;
+pub mod record;
+mod report;
+pub(crate) mod serve;
+pub mod token;
+
+use std::sync::Arc;
+
+use isopod_raft_store::{MemberId, ProposeError, ReadError, Snapshot, Store, Txn, TxnResponse};
+use isopod_spec::status::Status;
+
+pub(crate) use self::report::LeaderClient;
+use crate::objects::{propose_failed, read_failed};
+use crate::security::CertificateAuthority;
+
+/// What the members' part of the API works with.
+pub(crate) struct Membership {
+    pub(crate) own: MemberId,
+    pub(crate) store: Store,
+    pub(crate) authority: Arc<CertificateAuthority>,
+    pub(crate) service_cidr: String,
+    /// Asks the leader what only it knows.
+    pub(crate) leader: LeaderClient,
+}
+
+impl Membership {
+    async fn propose(&self, txn: Txn) -> Result<TxnResponse, Status> {
+        self.store.propose(txn).await.map_err(|error: ProposeError| propose_failed(&error))
+    }
+
+    async fn newest(&self) -> Result<Snapshot, Status> {
+        self.store.linearizable().await.map_err(|error: ReadError| read_failed(&error))
+    }
+}

@@ -1,0 +1,117 @@
+//! The list of members: what the records say, and what only the leader knows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use isopod_raft_store::{Leadership, MemberId, Members, Progress};
+
+use super::protocol::{self, MEMBERS, MemberList, MemberRole, MemberState, MemberView};
+use super::record::{self, Record, Standing};
+use super::{Membership, admit};
+
+/// How long the leader may take before a member answers with what it knows itself.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
+const LIST_BYTES_MAX: usize = 1 << 20;
+
+/// Asks the leader's API, as a member.
+pub(crate) struct LeaderClient(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
+
+impl LeaderClient {
+    /// A client that shows the member's certificate and trusts the cluster's authority only.
+    pub(crate) fn new(tls: rustls::ClientConfig) -> LeaderClient {
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        LeaderClient(Client::builder(TokioExecutor::new()).build(connector))
+    }
+
+    async fn list(&self, address: &str) -> Option<MemberList> {
+        let asked = async {
+            // What only the leader itself may answer, so that two members never ask each other in circles.
+            let request =
+                Request::get(format!("https://{address}{MEMBERS}?from=leader")).body(Empty::new()).ok()?;
+            let answer = self.0.request(request).await.ok()?;
+            let body = Limited::new(answer.into_body(), LIST_BYTES_MAX).collect().await.ok()?;
+            serde_json::from_slice(&body.to_bytes()).ok()
+        };
+        tokio::time::timeout(LEADER_TIMEOUT, asked).await.ok().flatten()
+    }
+}
+
+impl Membership {
+    /// All members, as the leader sees them, or as this one does when the leader cannot be asked.
+    pub(super) async fn list(&self) -> MemberList {
+        let own = self.list_here();
+        let leader = self.store.leadership().borrow().leader;
+        match own.members.iter().find(|member| leader == Some(MemberId(member.id))) {
+            Some(leader) if leader.id != self.own.0 => {
+                self.leader.list(&leader.api_address).await.unwrap_or(own)
+            }
+            _ => own,
+        }
+    }
+
+    /// All members as this one sees them.
+    pub(super) fn list_here(&self) -> MemberList {
+        let leadership = *self.store.leadership().borrow();
+        let records = record::all(&self.store.snapshot());
+        let members = self.store.members().borrow().clone();
+        let progress = if leadership.leader == Some(self.own) { self.store.progress() } else { Vec::new() };
+        let views = records
+            .iter()
+            .map(|(member, record)| self.view(*member, record, &leadership, &members, &progress));
+        MemberList {
+            cluster: self.store.cluster().to_string(),
+            term: leadership.term,
+            members: views.collect(),
+            warning: warning(&records),
+        }
+    }
+
+    fn view(
+        &self,
+        member: MemberId,
+        record: &Record,
+        leadership: &Leadership,
+        members: &Members,
+        progress: &[Progress],
+    ) -> MemberView {
+        let known = progress.iter().find(|progress| progress.member == member);
+        let leads = leadership.leader == Some(member);
+        let state = match known {
+            _ if record.standing == Standing::Leaves => MemberState::Leaving,
+            _ if !members.contains(member) => MemberState::Joining,
+            // Whoever answers the question is well.
+            _ if member == self.own => MemberState::Healthy,
+            None => MemberState::Unknown,
+            Some(progress) if progress.is_receiving_snapshot => MemberState::Syncing,
+            Some(progress) if progress.is_active => MemberState::Healthy,
+            Some(_) => MemberState::Silent,
+        };
+        MemberView {
+            id: member.0,
+            name: record.name.clone(),
+            role: match member {
+                _ if members.voters.contains(&member) => MemberRole::Voter,
+                _ if members.learners.contains(&member) => MemberRole::Learner,
+                _ => MemberRole::None,
+            },
+            leader: leads,
+            state,
+            behind: known
+                .map(|progress| progress.behind)
+                .or_else(|| (leads && member == self.own).then_some(0)),
+            peer_address: record.peer_address.clone(),
+            api_address: record.api_address.clone(),
+        }
+    }
+}
+
+fn warning(records: &BTreeMap<MemberId, Record>) -> Option<String> {
+    protocol::advice(admit::staying(records))
+}

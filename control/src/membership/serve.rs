@@ -1,0 +1,191 @@
+//! The members' part of the API: `/isopod/v1/…`. Errors are Kubernetes `Status` objects, so that every client shows
+//! their message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Full, Limited};
+use isopod_raft_store::{Compare, MemberId, MembershipChange, MembershipError, TransferError};
+use isopod_spec::status::{GroupResource, Status};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::protocol::{self, Done, HandOver, JOIN, JoinRequest, LEADER, MEMBERS};
+use super::record::{self, Standing};
+use super::{Membership, admit};
+use crate::api::{BoxError, ResponseBody};
+
+/// A join request has a token, a name and two addresses.
+const BODY_BYTES_MAX: usize = 16 << 10;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member that is taken out may take to be out.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Whether anybody may ask this: the token is then what counts.
+pub(crate) fn is_open(method: &Method, path: &str) -> bool {
+    method == Method::POST && path == JOIN
+}
+
+/// Answers a request of a caller who may ask it.
+pub(crate) async fn handle<B>(membership: Arc<Membership>, request: Request<B>) -> Response<ResponseBody>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let answer = answer(&membership, request).await;
+    answer.unwrap_or_else(|status| {
+        json(StatusCode::from_u16(status.code).unwrap_or_default(), status.to_json())
+    })
+}
+
+/// The answer to a caller who may not ask.
+pub(crate) fn denied(why: &str) -> Response<ResponseBody> {
+    let status = Status::forbidden(GroupResource { group: "", resource: "" }, "", why);
+    json(StatusCode::FORBIDDEN, status.to_json())
+}
+
+async fn answer<B>(membership: &Membership, request: Request<B>) -> Result<Response<ResponseBody>, Status>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let below = path.strip_prefix(MEMBERS).map(|rest| rest.split('/').skip(1).collect::<Vec<_>>());
+    match (&parts.method, path, below.as_deref()) {
+        (&Method::POST, JOIN, _) => {
+            let request: JoinRequest = read(body).await?;
+            Ok(ok(&membership.admit(request).await?))
+        }
+        (&Method::POST, LEADER, _) => {
+            let wanted: HandOver = read(body).await?;
+            Ok(ok(&membership.hand_over(wanted).await?))
+        }
+        (&Method::GET, _, Some([])) if parts.uri.query() == Some("from=leader") => {
+            Ok(ok(&membership.list_here()))
+        }
+        (&Method::GET, _, Some([])) => Ok(ok(&membership.list().await)),
+        (&Method::DELETE, _, Some([member])) => Ok(ok(&membership.remove(member).await?)),
+        (&Method::POST, _, Some([member, "promote"])) => Ok(ok(&membership.promote(member).await?)),
+        _ => Err(Status::no_such_resource()),
+    }
+}
+
+impl Membership {
+    /// Takes a member out, and waits until it is.
+    async fn remove(&self, word: &str) -> Result<Done, Status> {
+        let state = self.newest().await?;
+        let records = record::all(&state);
+        let member = record::find(&records, word).ok_or_else(|| no_member(word))?;
+        let voters = self.store.members().borrow().voters.clone();
+        let others_stay = |other: &MemberId| {
+            *other != member && records.get(other).is_some_and(|record| record.standing == Standing::Stays)
+        };
+        if voters.contains(&member) && !voters.iter().any(others_stay) {
+            return Err(Status::bad_request(format!(
+                "member {member} is the last voter: the cluster would be gone. To end it, stop the process and delete its folder"
+            )));
+        }
+        let (mut record, at) = record::of(&state, member).ok_or_else(|| no_member(word))?;
+        record.standing = Standing::Leaves;
+        let mut txn = record::replace(member, &record, at);
+        // Two removals at once must not leave nobody: both are decided on the records as they are.
+        txn.compares.push(Compare::RangeUnchanged(record::range(), state.revision()));
+        if !self.propose(txn).await?.held() {
+            return Err(Status::unavailable("the members changed at the same moment: try again"));
+        }
+        self.wait_until_gone(member).await?;
+        let warning = protocol::advice(admit::staying(&record::all(&self.store.snapshot())));
+        Ok(Done { member: member.0, name: record.name, warning })
+    }
+
+    async fn wait_until_gone(&self, member: MemberId) -> Result<(), Status> {
+        let gone = async {
+            loop {
+                let state = self.store.snapshot();
+                if record::of(&state, member).is_none() {
+                    return;
+                }
+                match self.store.watch(record::range(), state.revision()) {
+                    Ok(mut changes) => drop(changes.next().await),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        };
+        tokio::time::timeout(REMOVE_TIMEOUT, gone).await.map_err(|_| {
+            Status::unavailable(format!(
+                "member {member} is to leave, and has not left yet: `isopod member list` shows how it goes on"
+            ))
+        })
+    }
+
+    /// Lets a learner vote at once.
+    async fn promote(&self, word: &str) -> Result<Done, Status> {
+        let records = record::all(&self.newest().await?);
+        let member = record::find(&records, word).ok_or_else(|| no_member(word))?;
+        match self.store.change_membership(MembershipChange::Promote(member)).await {
+            Ok(()) | Err(MembershipError::IsAVoter { .. }) => {}
+            Err(error) => return Err(refusal(&error)),
+        }
+        let name = records.get(&member).map(|record| record.name.clone()).unwrap_or_default();
+        let warning = protocol::advice(self.store.members().borrow().voters.len());
+        Ok(Done { member: member.0, name, warning })
+    }
+
+    async fn hand_over(&self, wanted: HandOver) -> Result<Done, Status> {
+        let records = record::all(&self.newest().await?);
+        let find = |word: String| record::find(&records, &word).ok_or_else(|| no_member(&word));
+        let to = wanted.to.map(find).transpose()?;
+        let leader = self.store.transfer_leadership(to).await.map_err(|error| match error {
+            TransferError::NotAVoter { .. } | TransferError::NoOtherVoter => {
+                Status::bad_request(error.to_string())
+            }
+            _ => Status::unavailable(error.to_string()),
+        })?;
+        let name = records.get(&leader).map(|record| record.name.clone()).unwrap_or_default();
+        Ok(Done { member: leader.0, name, warning: None })
+    }
+}
+
+fn no_member(word: &str) -> Status {
+    Status::bad_request(format!(
+        "no member has the name or number {word:?}: `isopod member list` shows them all"
+    ))
+}
+
+fn refusal(error: &MembershipError) -> Status {
+    match error {
+        MembershipError::NoLeader | MembershipError::Closed | MembershipError::Unknown => {
+            Status::unavailable(error.to_string())
+        }
+        _ => Status::bad_request(error.to_string()),
+    }
+}
+
+async fn read<T: DeserializeOwned, B>(body: B) -> Result<T, Status>
+where
+    B: Body<Data = Bytes> + Send,
+    B::Error: Into<BoxError>,
+{
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await;
+    let body = collected
+        .map_err(|_| Status::timeout("the body did not arrive", 1))?
+        .map_err(|error| Status::bad_request(format!("the body cannot be read: {error}")))?;
+    serde_json::from_slice(&body.to_bytes())
+        .map_err(|error| Status::bad_request(format!("the body is not what was expected: {error}")))
+}
+
+fn ok(answer: &impl Serialize) -> Response<ResponseBody> {
+    json(StatusCode::OK, serde_json::to_vec(answer).expect("an answer has only strings and numbers"))
+}
+
+fn json(code: StatusCode, body: Vec<u8>) -> Response<ResponseBody> {
+    let body = Full::new(Bytes::from(body)).map_err(|error: std::convert::Infallible| match error {});
+    let mut response = Response::new(body.boxed_unsync());
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

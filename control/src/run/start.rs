@@ -1,0 +1,179 @@
+//! From the options to a member that listens: everything is made here and handed to what needs it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use isopod_raft_store::{Driver, OpenError, Store};
+use prometheus_client::registry::Registry as Metrics;
+use tokio_util::sync::CancellationToken;
+
+use super::begin::{self, Identity};
+use super::listen::{self, Listening};
+use super::{Config, KUBECONFIG_FILE, Member, StartError};
+use crate::admission::{Policy, ServiceRange};
+use crate::api::{self, Api};
+use crate::bootstrap;
+use crate::controllers::NodeConfig;
+use crate::leader::{self, Singletons};
+use crate::membership::folder::Folder;
+use crate::membership::follow::Follower;
+use crate::membership::record::{self, Record, Standing};
+use crate::membership::{LeaderClient, Membership};
+use crate::node_client::NodeClient;
+use crate::objects::Objects;
+use crate::peers::{PeerMetrics, Peers};
+use crate::registry::{self, OverTls, Registry};
+use crate::security::ca::{self, CertificateAuthority, Subject};
+use crate::security::{kubeconfig, tls};
+use crate::serve::Front;
+
+impl Member {
+    /// Opens the data folder, after founding or joining a cluster when it is empty, binds the addresses and writes the
+    /// kubeconfig. Nothing is served before [`Member::run`]. The addresses are bound first, so that a taken port changes
+    /// nothing on disk.
+    pub async fn start(config: Config) -> Result<Member, StartError> {
+        let asked = config.service_cidr.as_deref().map(str::parse::<ServiceRange>).transpose()?;
+        let host = config.advertise.as_deref();
+        let api = Listening::api(config.listen, host).await?;
+        let listening = match config.listen_peers {
+            Some(address) => Some(Listening::peers(address, host).await?),
+            None => None,
+        };
+        let advertised = listening.as_ref().map(|listening| listening.advertised.clone());
+        let Identity { folder, service_cidr, authority, began } =
+            Box::pin(begin::begin(&config, &api.advertised, advertised.as_deref())).await?;
+        let service_range = match asked {
+            Some(range) => range,
+            None => service_cidr.parse()?,
+        };
+        let authority = Arc::new(authority);
+        let peer_tls = tls::peers(&authority, &authority.issue_peer(folder.member.0)?)?;
+        let peers = Peers::new(folder.member, peer_tls, advertised.clone().unwrap_or_default());
+        let (store, driver) = open_store(&config, &folder, peers.clone()).await?;
+        if listening.is_none() && store.members().borrow().voters != [folder.member] {
+            return Err(StartError::NotAlone { dir: config.data_dir });
+        }
+        let follower = Follower {
+            own: folder.member,
+            wanted: Record {
+                name: folder.name.clone(),
+                peer_address: advertised.unwrap_or_default(),
+                api_address: api.advertised.clone(),
+                standing: Standing::Stays,
+            },
+            introduced: folder.introduced,
+            store: store.clone(),
+            peers: peers.clone(),
+        };
+        let objects = Objects::new(store.clone(), Policy { service_range });
+        let draining = CancellationToken::new();
+        let parts = Parts { config: &config, store, authority, peers, service_range, service_cidr };
+        Ok(Member {
+            own: folder.member,
+            name: folder.name,
+            began,
+            api_address: api.bound,
+            peer_address: listening.as_ref().map(|listening| listening.bound),
+            kubeconfig: write_kubeconfig(&config.data_dir, &api.advertised, &parts.authority)?,
+            tls: parts.tls(&api)?,
+            driver,
+            follower,
+            singletons: parts.singletons(objects.clone(), &api),
+            front: parts.front(objects, &api, draining.clone())?,
+            listener: api.listener,
+            peer_listener: listening.map(|listening| listening.listener),
+            draining,
+            store: parts.store,
+            authority: parts.authority,
+            peers: parts.peers,
+            data_dir: config.data_dir,
+        })
+    }
+}
+
+/// What most of a member is made of.
+struct Parts<'a> {
+    config: &'a Config,
+    store: Store,
+    authority: Arc<CertificateAuthority>,
+    peers: Peers,
+    service_range: ServiceRange,
+    service_cidr: String,
+}
+
+impl Parts<'_> {
+    fn tls(&self, api: &Listening) -> Result<Arc<rustls::ServerConfig>, StartError> {
+        let host = self.config.advertise.as_deref();
+        let (ips, names) = listen::certified(api.bound.ip(), self.service_range.first(), host);
+        let own = self.authority.issue_server("isopod-api", &ips, &names)?;
+        Ok(tls::server(&self.authority, &own)?)
+    }
+
+    fn singletons(&self, objects: Objects, api: &Listening) -> Singletons {
+        let bootstrap = bootstrap::Config {
+            api: api.bound,
+            service_address: self.service_range.first(),
+            root_ca_pem: self.authority.certificate_pem().to_owned(),
+        };
+        let config = leader::Config { member: self.store.id(), nodes: NodeConfig::default(), bootstrap };
+        Singletons::new(objects, config)
+    }
+
+    fn front(
+        &self,
+        objects: Objects,
+        api: &Listening,
+        draining: CancellationToken,
+    ) -> Result<Arc<Front>, StartError> {
+        let own = self.authority.issue_client(&Subject::member())?;
+        let tls = tls::client(self.authority.certificate_pem(), &own)?;
+        let membership = Membership {
+            own: self.store.id(),
+            store: self.store.clone(),
+            authority: Arc::clone(&self.authority),
+            service_cidr: self.service_cidr.clone(),
+            leader: LeaderClient::new(tls.clone()),
+        };
+        let own = self.store.id();
+        let known = self.store.clone();
+        let others = move || record::others(&known.snapshot(), own).map(|other| other.api_address).collect();
+        let others = Arc::new(OverTls::new(tls.clone(), others));
+        let mut metrics = Metrics::default();
+        metrics.register_collector(Box::new(PeerMetrics(self.peers.clone())));
+        let data_dir = &self.config.data_dir;
+        Ok(Arc::new(Front {
+            registry: Registry::open(data_dir, self.store.clone(), others, registry::Limits::default())?,
+            api: Arc::new(Api::new(api::Config {
+                objects,
+                nodes: Arc::new(NodeClient::new(tls)),
+                address: api.advertised.clone(),
+                build: api::Build { version: env!("CARGO_PKG_VERSION").into(), commit: String::new() },
+                metrics,
+                shutdown: draining,
+            })),
+            membership: Arc::new(membership),
+        }))
+    }
+}
+
+async fn open_store(config: &Config, folder: &Folder, peers: Peers) -> Result<(Store, Driver), OpenError> {
+    let store = isopod_raft_store::Config {
+        member: folder.member,
+        cluster: folder.cluster,
+        founding: folder.founding,
+        ..isopod_raft_store::Config::new(config.data_dir.join("store"))
+    };
+    Store::open_with(store, Arc::new(peers)).await
+}
+
+fn write_kubeconfig(
+    data_dir: &Path,
+    api_address: &str,
+    authority: &CertificateAuthority,
+) -> Result<PathBuf, ca::Error> {
+    let client = authority.issue_client(&Subject::admin())?;
+    let content = kubeconfig::render(&format!("https://{api_address}"), authority.certificate_pem(), &client);
+    let path = data_dir.join(KUBECONFIG_FILE);
+    ca::write_private(&path, content.as_bytes())?;
+    Ok(path)
+}
