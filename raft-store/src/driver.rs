@@ -102,7 +102,7 @@ impl Driver {
 
     fn serve(&mut self, worker: &Worker) -> Result<(), DriverError> {
         let shared = self.shared.0.clone();
-        let clock = Instant::now();
+        let clock = shared.clock();
         let mut inputs = Vec::new();
         let mut ticked = Duration::ZERO;
         // The first round is for what the member has to do by itself.

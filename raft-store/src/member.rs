@@ -11,13 +11,14 @@ mod fetch;
 mod forwards;
 #[cfg(test)]
 pub(crate) mod inspect;
+mod join;
 mod letters;
 mod proposals;
 mod reads;
 mod snapshots;
 mod upkeep;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,12 +40,14 @@ use crate::transport::Letter;
 use asks::Asks;
 use fetch::Incoming;
 use forwards::Forwards;
+use join::Joining;
 use proposals::Proposals;
 use reads::Reads;
 use snapshots::Outgoing;
 use upkeep::Upkeep;
 
 pub(crate) use changes::change_of;
+pub(crate) use join::JOINING_FILE;
 
 /// Raft's clock: an election begins after ten to twenty of these without a leader, a heartbeat is sent every two.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
@@ -60,6 +63,9 @@ const INFLIGHT_MESSAGES: usize = 256;
 /// How often it is told how far the members are.
 const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 
+/// How long a member that is to stop waits for another one to take over.
+const LEAVE_WITHIN: Duration = Duration::from_secs(1);
+
 /// Committed entries handed out at a time.
 const APPLY_BYTES: u64 = 16 << 20;
 
@@ -74,6 +80,8 @@ pub(crate) struct Parts {
     pub(crate) conf_state: ConfState,
     /// Tells this run of the member from its others.
     pub(crate) run: u64,
+    /// The folder says that it has not been let in.
+    pub(crate) is_joining: bool,
 }
 
 pub(crate) struct Member {
@@ -88,6 +96,10 @@ pub(crate) struct Member {
     asks: Asks,
     reads: Reads,
     upkeep: Upkeep,
+    run: u64,
+    joining: Joining,
+    /// Empty members that this one let in as the leader, and which run of them.
+    let_in: BTreeMap<MemberId, u64>,
     incoming: Option<Incoming>,
     outgoing_snapshots: Outgoing,
     /// Raft waits for news of these, and nothing could be offered to them.
@@ -101,7 +113,10 @@ pub(crate) struct Member {
     unwritten: Option<Ready>,
     /// Written and not known to be durable, in the order of the log.
     unsynced: VecDeque<Written>,
-    stopping: bool,
+    /// Asked to stop: then it hands over what it leads, until this time at the latest.
+    leave_by: Option<Duration>,
+    /// When it was first run.
+    opened_at: Option<Duration>,
     now: Duration,
 }
 
@@ -116,7 +131,7 @@ struct Written {
 
 impl Member {
     pub(crate) fn new(config: &Config, shared: Arc<Shared>, parts: Parts) -> Result<Self, raft::Error> {
-        let Parts { machine, log, meta, applied, conf_state, run } = parts;
+        let Parts { machine, log, meta, applied, conf_state, run, is_joining } = parts;
         let options = raft::Config {
             id: config.member.0,
             election_tick: ELECTION_TICKS,
@@ -143,6 +158,9 @@ impl Member {
             asks: Asks::default(),
             reads: Reads::new(run),
             upkeep: Upkeep::new(meta.position.index, config.snapshot_after_bytes),
+            run,
+            joining: if is_joining { Joining::Knocking(Duration::ZERO) } else { Joining::Joined },
+            let_in: BTreeMap::new(),
             incoming: None,
             outgoing_snapshots: Outgoing::default(),
             refused_snapshots: Vec::new(),
@@ -151,7 +169,8 @@ impl Member {
             full_until: None,
             unwritten: None,
             unsynced: VecDeque::new(),
-            stopping: false,
+            leave_by: None,
+            opened_at: None,
             now: Duration::ZERO,
         };
         member.count();
@@ -166,16 +185,19 @@ impl Member {
         now: Duration,
     ) -> Result<Option<Unsynced>, DriverError> {
         self.now = now;
+        self.opened_at.get_or_insert(now);
         self.check_membership()?;
         for input in inputs {
             match input {
+                Input::Propose(proposal) if self.leave_by.is_some() => {
+                    proposal.answer(Err(ProposeError::Closed));
+                }
                 Input::Propose(proposal) => self.proposals.accept(proposal, now),
-                Input::Read(request) if self.shared.is_sole_voter() => request.answer(Ok(())),
-                Input::Read(request) => self.reads.accept(request, now),
+                Input::Read(request) => self.read(request),
                 Input::Task(task) => self.forwards.accept(task, now),
                 Input::Letter(letter) => self.receive(letter)?,
                 Input::Done(outcome) => self.job_done(outcome)?,
-                Input::Shutdown => self.stopping = true,
+                Input::Shutdown => self.leave_by = Some(now + LEAVE_WITHIN),
             }
         }
         if self.unwritten.is_none() {
@@ -188,6 +210,7 @@ impl Member {
             self.propose()?;
             self.forward()?;
             self.ask_for_reads();
+            self.hand_over();
         } else {
             self.refuse_when_full();
         }
@@ -219,9 +242,26 @@ impl Member {
         std::mem::take(&mut self.outgoing)
     }
 
-    /// Whether it was asked to stop; everything that could be finished is.
+    /// Whether it was asked to stop, and everything that could be finished is: another one leads, and what was handed in
+    /// is answered.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping
+        self.leave_by.is_some_and(|leave_by| {
+            let raft = &self.node.raft;
+            let has_others = self.conf_state.voters.iter().any(|voter| *voter != raft.id);
+            let leads_others = raft.state == StateRole::Leader && has_others;
+            let pending = has_others && (self.proposals.are_pending() || self.forwards.are_pending());
+            self.now >= leave_by || !(leads_others || pending)
+        })
+    }
+
+    /// A leader that is to stop lets another one lead, when all that it was given is in the log.
+    fn hand_over(&mut self) {
+        let raft = &self.node.raft;
+        let leads = raft.state == StateRole::Leader && raft.lead_transferee.is_none();
+        let given = self.proposals.are_waiting() || self.asks.are_waiting();
+        if self.leave_by.is_some() && leads && !given && !self.is_sole_voter() {
+            self.decide_transfer(None);
+        }
     }
 
     /// Whether there is anybody to talk to.
@@ -285,6 +325,8 @@ impl Member {
         }
         self.reads.answer(self.applied.index);
         self.observe_leadership();
+        self.publish_lease();
+        self.finish_joining();
         self.tell_progress();
         self.plan_jobs();
         self.count();
@@ -344,16 +386,6 @@ impl Member {
         self.post_all(messages);
         self.node.advance_apply_to(self.applied.index);
         Ok(())
-    }
-
-    /// Asks for linearizable reads that wait, when there is somebody to ask.
-    fn ask_for_reads(&mut self) {
-        if self.node.raft.leader_id != raft::INVALID_ID
-            && let Some(context) = self.reads.ask(self.now)
-        {
-            self.node.read_index(context);
-        }
-        self.reads.refuse_old(self.now);
     }
 
     fn observe_leadership(&mut self) {

@@ -14,7 +14,7 @@ use crate::history::Commit;
 use crate::log::frame::Position;
 use crate::log::{self, Log};
 use crate::machine::Machine;
-use crate::member::change_of;
+use crate::member::{JOINING_FILE, change_of};
 use crate::member::{Member, Parts};
 use crate::membership::{ClusterId, Founding, Members};
 use crate::shared::Shared;
@@ -53,7 +53,8 @@ pub(crate) fn open(
     shared.set_sole_voter(is_sole_voter(&conf_state, config));
     shared.members.send_replace(Members::of(&conf_state));
     remove_leftovers(&*disk, meta.position.index, log.cut(meta.position.index))?;
-    let parts = Parts { machine, log, meta, applied, conf_state, run };
+    let is_joining = disk.list()?.iter().any(|name| name == JOINING_FILE);
+    let parts = Parts { machine, log, meta, applied, conf_state, run, is_joining };
     let member = Member::new(config, shared.clone(), parts)
         .map_err(|error| OpenError::Raft { source: Box::new(error) })?;
     Ok((shared, member))
@@ -115,11 +116,17 @@ fn create(
     }
     let meta = match config.founding {
         Founding::Alone => {
+            if names.iter().any(|name| name == JOINING_FILE) {
+                disk.remove(JOINING_FILE)?;
+            }
             let cluster = config.cluster.unwrap_or_else(|| ClusterId(rand::random()));
             let conf_state = ConfState { voters: vec![config.member.0], ..ConfState::default() };
             Meta { cluster, position: GENESIS, conf_state }
         }
         Founding::Join => {
+            // Before there is anything that could be taken for a member's.
+            disk.create(JOINING_FILE)?.sync()?;
+            disk.sync_dir()?;
             let cluster = config.cluster.ok_or(OpenError::NoCluster)?;
             Meta { cluster, position: NOTHING, conf_state: ConfState::default() }
         }

@@ -1,9 +1,9 @@
 //! What the handles and the driver of one store share.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -43,6 +43,12 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox<Input>,
     /// No other member can commit, so `state` has every acknowledged write: a local read is linearizable.
     sole_voter: AtomicBool,
+    /// Until when this member, as the leader, may answer reads by itself, in nanoseconds on `clock`; zero: it may not.
+    lease_until: AtomicU64,
+    /// Somebody used the lease since it was last asked.
+    lease_wanted: AtomicBool,
+    /// The clock of the driver, when a driver runs.
+    clock: OnceLock<Instant>,
     pub(crate) counters: Counters,
     pub(crate) txn_bytes_max: usize,
     /// Bytes of writes under way, in units of [`PERMIT_BYTES`].
@@ -152,6 +158,9 @@ impl Shared {
             history: History::new(state, limits),
             inbox: Inbox::new(),
             sole_voter: AtomicBool::new(false),
+            lease_until: AtomicU64::new(0),
+            lease_wanted: AtomicBool::new(false),
+            clock: OnceLock::new(),
             counters: Counters::default(),
             txn_bytes_max: config.txn_bytes_max.min(BUDGET_BYTES),
             budget: Arc::new(Semaphore::new(BUDGET_BYTES / PERMIT_BYTES)),
@@ -185,6 +194,32 @@ impl Shared {
 
     pub(crate) fn set_sole_voter(&self, alone: bool) {
         self.sole_voter.store(alone, Ordering::Release);
+    }
+
+    /// The clock that the driver tells the time by.
+    pub(crate) fn clock(&self) -> Instant {
+        *self.clock.get_or_init(Instant::now)
+    }
+
+    pub(crate) fn set_lease(&self, until: Duration) {
+        let nanos = u64::try_from(until.as_nanos()).unwrap_or(0);
+        self.lease_until.store(nanos, Ordering::Release);
+    }
+
+    /// Whether what is published here has every write that was acknowledged anywhere before this call.
+    pub(crate) fn has_lease(&self) -> bool {
+        let until = self.lease_until.load(Ordering::Acquire);
+        let holds =
+            until > 0 && self.clock.get().is_some_and(|clock| clock.elapsed() < Duration::from_nanos(until));
+        if holds {
+            self.lease_wanted.store(true, Ordering::Relaxed);
+        }
+        holds
+    }
+
+    /// Whether the lease was used since the last time this was asked.
+    pub(crate) fn is_lease_wanted(&self) -> bool {
+        self.lease_wanted.swap(false, Ordering::Relaxed)
     }
 
     /// Asks the driver for a confirmation that the state is the newest.
@@ -257,6 +292,7 @@ impl Shared {
     /// not happen, and is told so.
     pub(crate) fn close(&self) {
         self.sole_voter.store(false, Ordering::Release);
+        self.set_lease(Duration::ZERO);
         self.budget.close();
         for input in self.inbox.close() {
             match input {

@@ -125,7 +125,7 @@ impl Store {
 
     /// State that includes every write acknowledged before the call, on any member.
     pub async fn linearizable(&self) -> Result<Snapshot, ReadError> {
-        if !self.shared.is_sole_voter() {
+        if !self.shared.is_sole_voter() && !self.shared.has_lease() {
             let answer = self.shared.confirm_read().await?;
             answer.await.unwrap_or(Err(ReadError::Closed))?;
         }

@@ -56,6 +56,11 @@ impl Member {
                 _ => Reply::QuorumAtRisk,
             });
         }
+        self.enter_change(origin, change)
+    }
+
+    /// Puts a change into the log.
+    pub(super) fn enter_change(&mut self, origin: Origin, change: MembershipChange) -> Option<Reply> {
         match self.has_room(0) {
             Ok(true) => {}
             Ok(false) | Err(_) => return Some(Reply::NotNow),
@@ -89,12 +94,13 @@ impl Member {
         }
     }
 
-    fn role_of(&self, member: MemberId) -> (bool, bool) {
+    /// Whether it is a voter, and whether it is a learner.
+    pub(super) fn role_of(&self, member: MemberId) -> (bool, bool) {
         (self.conf_state.voters.contains(&member.0), self.conf_state.learners.contains(&member.0))
     }
 
     /// Whether those of the voters after the change who answered lately are a majority.
-    fn risk_of(&self, change: MembershipChange) -> Option<Reply> {
+    pub(super) fn risk_of(&self, change: MembershipChange) -> Option<Reply> {
         let mut after = self.conf_state.clone();
         change.apply_to(&mut after);
         let me = self.node.raft.id;
@@ -127,6 +133,7 @@ impl Member {
         if !self.role_of(to).0 {
             return Reply::NotAVoter;
         }
+        self.void_lease();
         self.node.transfer_leader(to.0);
         Reply::Moving(to)
     }

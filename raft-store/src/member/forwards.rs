@@ -96,7 +96,7 @@ impl Forwards {
         ((origin.member, origin.run) == (self.me, self.run)).then_some(origin.number)
     }
 
-    fn next_origin(&mut self) -> Origin {
+    pub(super) fn next_origin(&mut self) -> Origin {
         self.number += 1;
         Origin { member: self.me, run: self.run, number: self.number }
     }
@@ -108,6 +108,10 @@ impl Forwards {
 
     fn is_full(&self) -> bool {
         self.number + 1 >= self.answered() + WINDOW
+    }
+
+    pub(super) fn are_pending(&self) -> bool {
+        !self.sent.is_empty()
     }
 
     /// The state jumped: whether what was asked for is in it, nobody knows.

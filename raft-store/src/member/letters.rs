@@ -16,6 +16,13 @@ impl Member {
         if to != self.id() || self.unwritten.is_some() {
             return Ok(());
         }
+        if self.is_mute() {
+            match body {
+                Body::Note(Note::Admitted { run, term }) => self.admitted(from, run, term),
+                _ => self.knock(from),
+            }
+            return Ok(());
+        }
         match body {
             Body::Raft(message) => self.receive_raft(from, message),
             Body::Note(Note::Ask { term, origin, answered, request }) => {
@@ -27,6 +34,7 @@ impl Member {
             Body::Note(Note::Offer { snapshot }) => self.offered(from, snapshot),
             Body::Note(Note::Want { snapshot, offset }) => self.wanted(from, snapshot, offset),
             Body::Note(Note::Chunk { snapshot, offset, bytes }) => self.received(snapshot, offset, bytes),
+            Body::Note(Note::Joining { run }) => self.knocked(from, run),
             Body::Note(_) => {}
         }
         Ok(())
@@ -43,6 +51,9 @@ impl Member {
         );
         if takes_part {
             self.answer_stranger(from);
+        }
+        if self.must_not_vote(&message) || message.msg_type == MessageType::MsgTransferLeader {
+            return;
         }
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%from, %error, "message not taken");

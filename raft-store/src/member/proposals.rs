@@ -68,6 +68,10 @@ impl Proposals {
         !self.waiting.is_empty()
     }
 
+    pub(super) fn are_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// Answers everything that was not proposed yet.
     pub(super) fn refuse(&mut self, reason: impl Fn() -> ProposeError) {
         self.waiting.drain(..).for_each(|waiting| waiting.proposal.answer(Err(reason())));

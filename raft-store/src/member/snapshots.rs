@@ -136,6 +136,10 @@ impl Member {
         silent.into_iter().for_each(|to| self.end_sending(to));
     }
 
+    pub(super) fn forget_sending(&mut self, to: MemberId) {
+        self.outgoing_snapshots.0.remove(&to);
+    }
+
     fn end_sending(&mut self, to: MemberId) {
         self.outgoing_snapshots.0.remove(&to);
         self.node.report_snapshot(to.0, SnapshotStatus::Failure);

@@ -3,6 +3,8 @@
 mod forwarding;
 mod growth;
 mod harness;
+mod joining;
+mod leases;
 mod members;
 mod snapshots;
 

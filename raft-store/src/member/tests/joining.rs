@@ -1,0 +1,109 @@
+//! Members that come with an empty folder.
+
+use super::harness::{Cluster, Node, config};
+use super::*;
+use crate::membership::{Founding, MembershipChange};
+use crate::transport::Body;
+use crate::transport::letter::{Note, Reply};
+
+fn lose_disk(cluster: &mut Cluster, at: usize) -> MemberId {
+    let id = cluster.nodes[at].id();
+    cluster.nodes[at] = Node::joining(id.0);
+    id
+}
+
+fn promote(cluster: &mut Cluster, at: usize, member: MemberId) {
+    cluster.until("it may vote", |cluster| {
+        (cluster.change(at, MembershipChange::Promote(member)) == Ok(Reply::Done)).then_some(())
+    });
+}
+
+#[test]
+fn a_member_that_lost_its_disk_comes_back_as_a_learner_and_gets_everything() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    for _ in 0..10 {
+        cluster.put(leader, "/a", "value").expect("it commits");
+    }
+    let lost = (leader + 1) % 3;
+    let id = lose_disk(&mut cluster, lost);
+    cluster.everyone_agrees();
+    let members = cluster.nodes[lost].shared.members.borrow().clone();
+    assert_eq!(members.learners, [id]);
+    promote(&mut cluster, leader, id);
+    cluster.everyone_agrees();
+    // Its folder is that of a member: it comes back without asking.
+    let disk = cluster.nodes[lost].disk.crashed(1);
+    cluster.nodes[lost] = Node::open(Config { founding: Founding::Join, ..config(id.0) }, disk);
+    assert!(!cluster.nodes[lost].member.is_mute());
+    cluster.put(lost, "/a", "value").expect("it takes part");
+}
+
+#[test]
+fn an_empty_member_says_nothing_else_before_it_is_let_in() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    cluster.put(leader, "/a", "1").expect("it commits");
+    let lost = (leader + 1) % 3;
+    let id = lose_disk(&mut cluster, lost);
+    // The leader's answer is lost for a while.
+    let mut admitted = 0;
+    cluster.copies = Box::new(move |letter| {
+        let admission = matches!(letter.body, Body::Note(Note::Admitted { .. }));
+        admitted += usize::from(admission);
+        let knocks = matches!(letter.body, Body::Note(Note::Joining { .. }));
+        assert!(letter.from != id || knocks || admitted > 3, "{letter:?}");
+        usize::from(!admission || admitted > 3)
+    });
+    cluster.everyone_agrees();
+}
+
+#[test]
+fn an_empty_member_elects_nobody() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    cluster.put(leader, "/a", "1").expect("it commits");
+    let [lost, other] = [(leader + 1) % 3, (leader + 2) % 3];
+    // What was acknowledged is known to two of three; one forgets it, and the other is gone.
+    lose_disk(&mut cluster, lost);
+    cluster.nodes[leader].cut_off = true;
+    for _ in 0..200 {
+        cluster.tick();
+    }
+    assert!(cluster.nodes.iter().all(|node| !node.leads()), "it would need a vote that means nothing");
+    cluster.nodes[leader].cut_off = false;
+    cluster.everyone_agrees();
+    assert_eq!(cluster.nodes[other].revision(), Revision(2));
+}
+
+#[test]
+fn two_that_lost_their_disks_are_too_many() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    cluster.put(leader, "/a", "1").expect("it commits");
+    lose_disk(&mut cluster, (leader + 1) % 3);
+    lose_disk(&mut cluster, (leader + 2) % 3);
+    for _ in 0..200 {
+        cluster.tick();
+    }
+    let empty = cluster.nodes.iter().filter(|node| node.member.is_mute()).count();
+    assert_eq!(empty, 2, "the last one may not decide alone whom it forgets");
+}
+
+#[test]
+fn what_a_member_said_before_it_was_let_in_does_no_harm_when_it_comes_late() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    cluster.put(leader, "/a", "1").expect("it commits");
+    let lost = (leader + 1) % 3;
+    let id = lose_disk(&mut cluster, lost);
+    let run = cluster.nodes[lost].member.run;
+    cluster.everyone_agrees();
+    promote(&mut cluster, leader, id);
+    let late = Letter { to: cluster.nodes[leader].id(), from: id, body: Body::Note(Note::Joining { run }) };
+    let bytes = crate::transport::encode(CLUSTER, &late).expect("one for others");
+    cluster.nodes[leader].shared.receive(&bytes).expect("it can be read");
+    cluster.tick();
+    cluster.put(lost, "/a", "1").expect("it commits");
+    assert_eq!(cluster.nodes[leader].shared.members.borrow().voters.len(), 3);
+}
