@@ -4,6 +4,7 @@
 //! one line of [`registry`]; routes, discovery, OpenAPI, tables and storage keys are derived from that.
 
 pub mod apps;
+pub mod batch;
 pub mod coordination;
 pub mod core;
 pub mod decode;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -29,6 +30,8 @@ fn builtin_kinds() -> Kinds {
         .with::<core::ServiceAccount>()
         .with::<apps::Deployment>()
         .with::<apps::ReplicaSet>()
+        .with::<batch::CronJob>()
+        .with::<batch::Job>()
         .with::<coordination::Lease>()
         .with::<discovery::EndpointSlice>()
         .with_kind(events::event::kind())
@@ -181,6 +184,8 @@ mod tests {
             /registry/core/serviceaccounts/ v1/ServiceAccount [sa]  Namespaced below [token]
             /registry/apps/deployments/ apps/v1/Deployment [deploy] all Namespaced below [scale status]
             /registry/apps/replicasets/ apps/v1/ReplicaSet [rs] all Namespaced below [scale status]
+            /registry/batch/cronjobs/ batch/v1/CronJob [cj] all Namespaced below [status]
+            /registry/batch/jobs/ batch/v1/Job [] all Namespaced below [status]
             /registry/coordination.k8s.io/leases/ coordination.k8s.io/v1/Lease []  Namespaced below []
             /registry/discovery.k8s.io/endpointslices/ discovery.k8s.io/v1/EndpointSlice []  Namespaced below []
             /registry/core/events/ events.k8s.io/v1/Event [ev]  Namespaced below []
@@ -221,7 +226,10 @@ mod tests {
         assert_eq!(builtin().by_group_kind("apps", "Deployment").unwrap().plural, "deployments");
         assert_eq!(kind_of::<core::Pod>().plural, "pods");
         let all: Vec<&str> = builtin().in_category("all").map(|kind| kind.plural.as_str()).collect();
-        assert_eq!(all, ["pods", "replicationcontrollers", "services", "deployments", "replicasets"]);
+        assert_eq!(
+            all,
+            ["pods", "replicationcontrollers", "services", "deployments", "replicasets", "cronjobs", "jobs"]
+        );
     }
 
     #[test]
@@ -231,6 +239,7 @@ mod tests {
             [
                 ("", vec!["v1"]),
                 ("apps", vec!["v1"]),
+                ("batch", vec!["v1"]),
                 ("coordination.k8s.io", vec!["v1"]),
                 ("discovery.k8s.io", vec!["v1"]),
                 ("events.k8s.io", vec!["v1"]),

@@ -61,6 +61,17 @@ status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready:
         "{metadata: {name: a}, spec: {replicas: 2, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, \
          spec: {containers: [{name: a, image: a}]}}}, status: {replicas: 1}}",
     ),
+    (
+        "batch/v1/CronJob",
+        "{metadata: {name: a}, spec: {schedule: '* * * * *', timeZone: Etc/UTC, jobTemplate: {spec: {template: {spec: \
+         {restartPolicy: Never, containers: [{name: a, image: a}]}}}}}, status: {lastScheduleTime: '2026-01-01T00:00:00Z'}}",
+    ),
+    (
+        "batch/v1/Job",
+        "{metadata: {name: a}, spec: {completions: 2, podFailurePolicy: {rules: [{action: Ignore, onPodConditions: \
+         [{type: DisruptionTarget}]}]}, template: {metadata: {labels: {a: b}}, spec: {restartPolicy: Never, \
+         containers: [{name: a, image: a}]}}}, status: {active: 1}}",
+    ),
     ("coordination.k8s.io/v1/Lease", "{metadata: {name: a}, spec: {renewTime: '2026-01-01T00:00:00.123456Z'}}"),
     (
         "discovery.k8s.io/v1/EndpointSlice",
