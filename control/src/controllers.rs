@@ -10,6 +10,7 @@ mod endpoints;
 pub(crate) mod event_expiry;
 pub(crate) mod facts;
 mod garbage;
+pub(crate) mod job;
 mod namespace;
 mod namespace_defaults;
 mod node_lifecycle;
@@ -46,6 +47,7 @@ pub(crate) fn spawn_all(
     starter.start(deployment::shell::DeploymentController);
     starter.start(ReplicaSetController::<ReplicaSet>::default());
     starter.start(ReplicaSetController::<ReplicationController>::default());
+    starter.start(job::shell::JobController);
     starter.start(endpoint_slice::shell::EndpointSliceController);
     starter.start(endpoints::shell::EndpointsController);
     starter.start(namespace::shell::NamespaceController);

@@ -3,7 +3,7 @@
 //! [`plan`] is pure. ReplicationControllers are planned as the ReplicaSets they stand for ([`forms`]).
 
 mod forms;
-mod ranking;
+pub(crate) mod ranking;
 pub(crate) mod shell;
 mod status;
 #[cfg(test)]

@@ -14,7 +14,7 @@ const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Sorts `pods` so that the first is to be deleted first: unassigned, pending, not ready, cheap by annotation, crowded
 /// (with many of `siblings` on its node), ready for a shorter time, restarted more often, younger.
-pub(super) fn sort_for_deletion(pods: &mut [Arc<Pod>], siblings: &[Arc<Pod>]) {
+pub(crate) fn sort_for_deletion(pods: &mut [Arc<Pod>], siblings: &[Arc<Pod>]) {
     let mut crowd: HashMap<&str, usize> = HashMap::new();
     for node in siblings.iter().filter_map(|pod| facts::node_name(pod)) {
         *crowd.entry(node).or_default() += 1;
