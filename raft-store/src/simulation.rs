@@ -11,6 +11,7 @@ mod healing;
 mod linearizability;
 mod network;
 mod node;
+mod operator;
 mod oracle;
 mod profile;
 mod trace;
@@ -41,7 +42,8 @@ macro_rules! counters {
 }
 
 counters! {
-    events done unknown crashes partitions pauses disk_full sync_errors damaged resumed compacted watched terms snapshots
+    events done unknown crashes partitions pauses disk_full sync_errors damaged resumed compacted watched terms snapshots received
+    operations removed
 }
 
 /// A run in which everything held.

@@ -25,12 +25,14 @@ pub(super) enum Kind {
     DiskFull,
     /// A sync fails, once.
     SyncError,
+    /// An operator adds, promotes or removes a member, or moves leadership.
+    Operator,
     /// A bit of a file changes while the process is down; once in a run.
     Damage,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Weather,
         Self::Partition,
         Self::Crash,
@@ -39,6 +41,7 @@ impl Kind {
         Self::Pause,
         Self::DiskFull,
         Self::SyncError,
+        Self::Operator,
         Self::Damage,
     ];
 }
@@ -84,6 +87,7 @@ impl World {
             Kind::Pause => self.pause(at, long),
             Kind::DiskFull => self.fill_disk(at, long),
             Kind::SyncError => self.fail_sync(at),
+            Kind::Operator => self.operate(at),
             Kind::Damage => self.damage(at, long),
         }
         Ok(())

@@ -8,6 +8,7 @@ use super::network::Weather;
 use super::oracle::{Check, digest_of, violation};
 use super::world::{Event, World};
 use crate::disk::memory::Faults;
+use crate::membership::MemberId;
 
 /// When the faults are over, everything must be well again within this time.
 const HEALED_WITHIN: Micros = 20_000_000;
@@ -17,7 +18,7 @@ impl World {
         self.calm_down();
         let deadline = self.now + HEALED_WITHIN;
         self.agree(deadline)?;
-        let live: Vec<usize> = (0..self.nodes.len()).filter(|at| !self.nodes[*at].damaged).collect();
+        let live = self.live();
         let write = |histories: &mut Histories, world: &Self| Request::put(&world.keys[0], histories);
         self.insist(live[live.len() - 1], deadline, write)?;
         for at in live {
@@ -50,11 +51,19 @@ impl World {
         Ok(())
     }
 
+    /// The members that take part and can.
+    fn live(&self) -> Vec<usize> {
+        let members = self.members();
+        let takes_part =
+            |at: &usize| members.contains(MemberId(self.nodes[*at].id)) && !self.nodes[*at].damaged;
+        (0..self.nodes.len()).filter(takes_part).collect()
+    }
+
     /// One member leads, and all that are well have the same log and state.
     fn is_agreed(&self) -> bool {
         let mut views = Vec::new();
-        for node in self.nodes.iter().filter(|node| !node.damaged) {
-            let Some(running) = &node.running else { return false };
+        for at in self.live() {
+            let Some(running) = &self.nodes[at].running else { return false };
             views.push((
                 running.member.view(),
                 running.member.log().last(),
@@ -109,7 +118,7 @@ impl World {
             violation!("a write of value {number} was refused and happened nevertheless");
         }
         let newest = self.oracle.events.keys().last().copied().unwrap_or_default();
-        for node in self.nodes.iter().filter_map(|node| node.running.as_ref()) {
+        for node in self.live().into_iter().filter_map(|at| self.nodes[at].running.as_ref()) {
             let revision = node.shared.state.load().revision;
             if revision < self.oracle.floor || revision < newest {
                 violation!("the cluster ends at revision {revision}; {} was acknowledged", self.oracle.floor);

@@ -14,6 +14,7 @@ use crate::disk::memory::{Faults, MemoryDisk};
 use crate::error::{DriverError, OpenError};
 use crate::log::Unsynced;
 use crate::member::{Member, TICK};
+use crate::membership::Founding;
 use crate::open;
 use crate::shared::{Input, Shared};
 use crate::store::Store;
@@ -30,6 +31,10 @@ pub(super) struct Node {
     /// Speed of its clock: parts in a million of the true one.
     speed: u64,
     pub(super) paused: bool,
+    /// It takes part, or is about to.
+    pub(super) joined: bool,
+    /// The others removed it, and it knows.
+    pub(super) removed: bool,
     /// Its files were damaged and it found that out.
     pub(super) damaged: bool,
     pub(super) faults: Faults,
@@ -68,7 +73,19 @@ impl Node {
     pub(super) fn new(config: Config, disk: MemoryDisk, speed: u64) -> Self {
         let faults = Faults::default();
         let id = config.member.0;
-        Self { id, config, disk, running: None, life: 0, speed, paused: false, damaged: false, faults }
+        Self {
+            id,
+            joined: config.founding == Founding::Alone,
+            config,
+            disk,
+            running: None,
+            life: 0,
+            speed,
+            paused: false,
+            removed: false,
+            damaged: false,
+            faults,
+        }
     }
 
     pub(super) fn start(&mut self, now: Micros, random: &mut StdRng) -> Result<(), OpenError> {

@@ -224,7 +224,8 @@ impl Oracle {
             violation!("member {id} went back from revision {} to {}", mirror.revision, state.revision);
         }
         if state.revision > mirror.revision || view.applied != mirror.view.applied {
-            let digest = (state.revision, digest_of(&state));
+            let members = format!("{:?}", running.shared.members.borrow());
+            let digest = (state.revision, digest(digest_of(&state), members.as_bytes()));
             let known = *self.states.entry(view.applied.index).or_insert(digest);
             if known != digest {
                 violation!(

@@ -12,6 +12,8 @@ use super::network::Weather;
 #[derive(Debug, Clone)]
 pub(super) struct Profile {
     pub(super) members: u64,
+    /// Members that may join later.
+    pub(super) newcomers: u64,
     pub(super) clients: usize,
     pub(super) watchers: usize,
     pub(super) keys: usize,
@@ -41,14 +43,19 @@ impl Profile {
         if faults.is_empty() {
             faults.push(Kind::Crash);
         }
+        // Until a damaged member is fed again, taking another one away could leave no quorum.
+        if faults.contains(&Kind::Operator) {
+            faults.retain(|kind| *kind != Kind::Damage);
+        }
         let members = [1, 3, 3, 3, 3, 3, 5][random.random_range(0..7)];
         let sync = random.random_range(50..5_000);
         Self {
             members,
+            newcomers: if faults.contains(&Kind::Operator) { random.random_range(0..3) } else { 0 },
             clients: random.random_range(2..=6),
             watchers: random.random_range(1..=3),
             keys: random.random_range(1..=5),
-            padding: [0, 100, 1_200][random.random_range(0..3)],
+            padding: [0, 100, 1_200, 3_000][random.random_range(0..4)],
             think: [2_000, 20_000, 60_000][random.random_range(0..3)],
             chaos: random.random_range(1_500_000..6_000_000),
             between: random.random_range(100_000..800_000),
@@ -58,8 +65,7 @@ impl Profile {
             drift: [0, 1_000, 50_000][random.random_range(0..3)],
             history_events_max: [50, 200, 200_000][random.random_range(0..3)],
             history_window: Duration::from_millis([500, 300_000][random.random_range(0..2)]),
-            // Several members need a way to send snapshots before the log can be cut.
-            snapshot_after_bytes: if members == 1 { random.random_range(1_000..100_000) } else { u64::MAX },
+            snapshot_after_bytes: [1_000, 30_000, 1 << 40][random.random_range(0..3)],
         }
     }
 }

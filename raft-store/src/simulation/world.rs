@@ -11,6 +11,7 @@ use super::clients::{self, Client, Ended, Histories, Request};
 use super::faults::Relief;
 use super::network::Network;
 use super::node::{Effects, End, Node};
+use super::operator::Operator;
 use super::oracle::{Check, Oracle, violation};
 use super::profile::Profile;
 use super::trace::{Trace, digest};
@@ -21,7 +22,7 @@ use crate::disk::memory::MemoryDisk;
 use crate::error::{DriverError, OpenError};
 use crate::log::frame::Position;
 use crate::machine::Machine;
-use crate::membership::{ClusterId, MemberId};
+use crate::membership::{ClusterId, Founding, MemberId};
 use crate::snapshot_file::{self, Meta};
 use crate::state::KeyRange;
 use crate::transport::Body;
@@ -61,6 +62,7 @@ pub(super) struct World {
     pub(super) keys: Vec<Bytes>,
     pub(super) histories: Histories,
     pub(super) oracle: Oracle,
+    pub(super) operator: Operator,
     pub(super) trace: Trace,
     pub(super) statistics: Statistics,
     /// Faults may happen.
@@ -70,8 +72,9 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, profile: Profile, print: bool) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let nodes = (1..=profile.members).map(|id| node(id, &profile, &mut random)).collect();
-        let places = 0..profile.members as usize;
+        let all = profile.members + profile.newcomers;
+        let nodes = (1..=all).map(|id| node(id, &profile, &mut random)).collect();
+        let places = 0..all as usize;
         let clients =
             (0..profile.clients).map(|_| Client::new(random.random_range(places.clone()))).collect();
         let keys: Vec<Bytes> = (0..profile.keys).map(|number| format!("/key/{number}").into()).collect();
@@ -95,6 +98,7 @@ impl World {
             keys,
             histories: Histories::default(),
             oracle: Oracle::default(),
+            operator: Operator::default(),
             trace,
             statistics: Statistics::default(),
             stormy: true,
@@ -170,7 +174,8 @@ impl World {
     }
 
     fn start(&mut self, at: usize) -> Check {
-        if self.nodes[at].running.is_some() || self.nodes[at].damaged {
+        let Node { running, joined, damaged, removed, .. } = &self.nodes[at];
+        if running.is_some() || !joined || *damaged || *removed {
             return Ok(());
         }
         let (now, random) = (self.now, &mut self.random);
@@ -268,7 +273,11 @@ impl World {
         }
         let life = self.nodes[at].life;
         for job in jobs {
-            self.statistics.snapshots += u64::from(matches!(job, Job::WriteSnapshot { .. }));
+            match job {
+                Job::WriteSnapshot { .. } => self.statistics.snapshots += 1,
+                Job::CheckReceived => self.statistics.received += 1,
+                _ => {}
+            }
             let takes = self.random.random_range(1_000..50_000);
             self.at(self.now + takes, Event::Work { at, life, job });
         }
@@ -316,6 +325,15 @@ impl World {
                 self.poll_all(at)?;
                 (true, self.random.random_range(100_000..500_000))
             }
+            End::Failed(DriverError::Removed { .. })
+                if self.operator.removing.contains(&self.nodes[at].id) =>
+            {
+                self.statistics.removed += 1;
+                self.nodes[at].close();
+                self.poll_all(at)?;
+                self.nodes[at].removed = true;
+                (false, 0)
+            }
             End::Failed(error) => violation!("member {} gave up: {error:?}", at + 1),
         };
         self.nodes[at].faults.sync_fails_at = None;
@@ -334,6 +352,7 @@ impl World {
                 self.at(self.now + pause, Event::Call { client: number });
             }
         }
+        self.disconnect_operator(at);
         self.watchers.iter_mut().filter(|watcher| watcher.at == at).for_each(|watcher| watcher.leave(at));
     }
 
@@ -365,6 +384,7 @@ impl World {
     }
 
     fn poll_all(&mut self, at: usize) -> Check {
+        self.poll_operator(at);
         for client in 0..self.clients.len() {
             if self.clients[client].at == at {
                 self.poll(client)?;
@@ -415,15 +435,19 @@ impl World {
     }
 }
 
-/// A member that was founded together with the others.
+/// A member that was founded together with the others, or one that joins later.
 fn node(id: u64, profile: &Profile, random: &mut StdRng) -> Node {
     let disk = MemoryDisk::default();
+    let founding = if id <= profile.members { Founding::Alone } else { Founding::Join };
     let conf_state = ConfState { voters: (1..=profile.members).collect(), ..ConfState::default() };
     let meta = Meta { cluster: CLUSTER, position: Position { index: 1, term: 1 }, conf_state };
-    snapshot_file::write(&disk, &meta, &Machine::new()).expect("the disk is well");
+    if founding == Founding::Alone {
+        snapshot_file::write(&disk, &meta, &Machine::new()).expect("the disk is well");
+    }
     let config = Config {
         member: MemberId(id),
         cluster: Some(CLUSTER),
+        founding,
         txn_bytes_max: 4 << 10,
         segment_bytes: 1,
         history_window: profile.history_window,
