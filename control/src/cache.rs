@@ -15,7 +15,7 @@ use isopod_raft_store::{Entry, Revision, Snapshot};
 use isopod_spec::registry;
 use isopod_spec::resource::{Kind, Resource};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, ReplicationController, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -154,6 +154,7 @@ cached! {
     replica_sets: ReplicaSet,
     replication_controllers: ReplicationController,
     jobs: Job,
+    cron_jobs: CronJob,
     leases: Lease,
 }
 

@@ -4,6 +4,7 @@
 //! queues, plans and applies. Plans are level-driven: they see the whole state and are never told what changed.
 
 mod claim;
+mod cron_job;
 mod deployment;
 pub(crate) mod endpoint_slice;
 mod endpoints;
@@ -47,6 +48,7 @@ pub(crate) fn spawn_all(
     starter.start(deployment::shell::DeploymentController);
     starter.start(ReplicaSetController::<ReplicaSet>::default());
     starter.start(ReplicaSetController::<ReplicationController>::default());
+    starter.start(cron_job::shell::CronJobController::default());
     starter.start(job::shell::JobController);
     starter.start(endpoint_slice::shell::EndpointSliceController);
     starter.start(endpoints::shell::EndpointsController);
