@@ -211,6 +211,17 @@ pub enum DriverError {
         /// Which one: this one.
         member: MemberId,
     },
+    /// The state differs from that of most members: it must not be served, and has to be fetched again from them.
+    #[error("the state in {} differs from that of most members after entry {index}: it has to be fetched again from them", dir.display())]
+    Diverged {
+        /// The folder.
+        dir: PathBuf,
+        /// The Raft index after which it was found.
+        index: u64,
+    },
+    /// Bytes changed in memory. What is on the disk is as it was: opening the folder again reads it back.
+    #[error("values in memory are not as they were written: the memory of this machine may be faulty")]
+    Unsound,
     /// The Raft library refused what it never should.
     #[error("the raft library failed")]
     Raft {

@@ -68,6 +68,7 @@ mod simulation;
 mod snapshot_file;
 pub mod state;
 pub mod store;
+mod sum;
 pub mod transport;
 pub mod watch;
 mod wire;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::command::{Compare, Op, Txn, TxnResponse};
 use crate::state::{Entry, KeyRange, Map, Revision, Snapshot};
+use crate::sum;
 use crate::watch::Event;
 
 /// How many revisions back deletions are remembered for [`Compare::RangeUnchanged`]. It is a count and not a
@@ -26,6 +27,8 @@ pub(crate) struct Machine {
     deletes: imbl::Vector<(Revision, Bytes)>,
     /// Bytes of all keys and values.
     data_bytes: u64,
+    /// Of all entries.
+    sum: u64,
 }
 
 /// What one transaction did.
@@ -44,7 +47,8 @@ impl Machine {
     /// Puts together what a snapshot file held.
     pub(crate) fn restore(map: Map, revision: Revision, deletes: imbl::Vector<(Revision, Bytes)>) -> Self {
         let data_bytes = map.iter().map(|(key, entry)| size_of_pair(key, entry)).sum();
-        Self { map, revision, deletes, data_bytes }
+        let sum = count(&map);
+        Self { map, revision, deletes, data_bytes, sum }
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -53,6 +57,16 @@ impl Machine {
 
     pub(crate) fn data_bytes(&self) -> u64 {
         self.data_bytes
+    }
+
+    /// Tells this state from others.
+    pub(crate) fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// Whether everything in memory is as it was written. Walks all of it.
+    pub(crate) fn is_sound(&self) -> bool {
+        count(&self.map) == self.sum
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -109,12 +123,15 @@ impl Machine {
         };
         self.data_bytes += size_of_pair(&key, &entry);
         self.data_bytes -= previous.as_ref().map_or(0, |previous| size_of_pair(&key, previous));
+        let before = previous.as_ref().map_or(0, |previous| sum::of_entry(&key, previous));
+        self.sum = self.sum.wrapping_add(sum::of_entry(&key, &entry)).wrapping_sub(before);
         Event { key, revision, entry: Some(entry), previous }
     }
 
     fn delete(&mut self, key: &Bytes, revision: Revision) -> Option<Event> {
         let (key, previous) = self.map.remove_with_key(key)?;
         self.data_bytes -= size_of_pair(&key, &previous);
+        self.sum = self.sum.wrapping_sub(sum::of_entry(&key, &previous));
         self.deletes.push_back((revision, key.clone()));
         Some(Event { key, revision, entry: None, previous: Some(previous) })
     }
@@ -154,6 +171,25 @@ impl Machine {
         let deleted = late_deletes.any(|(_, key)| range.contains(key));
         let mut entries = self.map.range::<_, [u8]>(range.bounds());
         !deleted && entries.all(|(_, entry)| entry.modified <= since)
+    }
+}
+
+fn count(map: &Map) -> u64 {
+    sum::of_all(map.iter().map(|(key, entry)| (key, &**entry)))
+}
+
+#[cfg(test)]
+impl Machine {
+    /// A bit flips in memory.
+    pub(crate) fn flip(&mut self, key: &[u8]) {
+        let (key, entry) = self
+            .map
+            .get_key_value(key)
+            .map(|(key, entry)| (key.clone(), entry.clone()))
+            .expect("it is there");
+        let mut value = entry.value.to_vec();
+        value[0] ^= 0x40;
+        self.map.insert(key, Arc::new(Entry { value: value.into(), ..Entry::clone(&entry) }));
     }
 }
 

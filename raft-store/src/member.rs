@@ -7,6 +7,7 @@
 mod apply;
 mod asks;
 mod changes;
+mod compare;
 mod fetch;
 mod forwards;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::shared::{Input, Shared};
 use crate::snapshot_file::Meta;
 use crate::transport::Letter;
 use asks::Asks;
+use compare::Sums;
 use fetch::Incoming;
 use forwards::Forwards;
 use join::Joining;
@@ -100,6 +102,7 @@ pub(crate) struct Member {
     joining: Joining,
     /// Empty members that this one let in as the leader, and which run of them.
     let_in: BTreeMap<MemberId, u64>,
+    sums: Sums,
     incoming: Option<Incoming>,
     outgoing_snapshots: Outgoing,
     /// Raft waits for news of these, and nothing could be offered to them.
@@ -161,6 +164,7 @@ impl Member {
             run,
             joining: if is_joining { Joining::Knocking(Duration::ZERO) } else { Joining::Joined },
             let_in: BTreeMap::new(),
+            sums: Sums::default(),
             incoming: None,
             outgoing_snapshots: Outgoing::default(),
             refused_snapshots: Vec::new(),
@@ -327,6 +331,7 @@ impl Member {
         self.observe_leadership();
         self.publish_lease();
         self.finish_joining();
+        self.tend_sums();
         self.tell_progress();
         self.plan_jobs();
         self.count();

@@ -27,6 +27,8 @@ pub(crate) enum Job {
     WriteChunk { offset: u64, bytes: Bytes },
     /// Read back what was received.
     CheckReceived,
+    /// Count everything in memory.
+    Count { machine: Box<Machine> },
     /// Remove files that are of no use any more, in this order.
     Remove { names: Vec<String> },
 }
@@ -34,10 +36,21 @@ pub(crate) enum Job {
 /// How a job ended.
 pub(crate) enum Outcome {
     Segment(Result<Arc<dyn DiskFile>, DiskError>),
-    Snapshot { meta: Meta, written: Result<u64, DiskError> },
-    ChunkRead { to: MemberId, snapshot: SnapshotId, offset: u64, read: Result<Bytes, DiskError> },
+    Snapshot {
+        meta: Meta,
+        written: Result<u64, DiskError>,
+    },
+    ChunkRead {
+        to: MemberId,
+        snapshot: SnapshotId,
+        offset: u64,
+        read: Result<Bytes, DiskError>,
+    },
     ChunkWritten(Result<(), DiskError>),
     Received(Box<Result<(Meta, Machine), OpenError>>),
+    /// Bytes in memory are not as they were written.
+    Unsound,
+    Sound,
     Removed(Result<(), DiskError>),
 }
 
@@ -47,6 +60,15 @@ impl Job {
         match self {
             Self::PrepareSegment { segment_bytes } => {
                 Outcome::Segment(segment::create_zeroed(disk, log::SPARE_FILE, segment_bytes))
+            }
+            // What is wrong in memory must not get to the disk.
+            Self::WriteSnapshot { machine, .. } if !machine.is_sound() => Outcome::Unsound,
+            Self::Count { machine } => {
+                if machine.is_sound() {
+                    Outcome::Sound
+                } else {
+                    Outcome::Unsound
+                }
             }
             Self::WriteSnapshot { meta, machine } => {
                 let written = snapshot_file::write(disk, &meta, &machine);

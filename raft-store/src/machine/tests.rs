@@ -208,6 +208,7 @@ proptest! {
             prop_assert_eq!(&entries, &model.entries);
             let bytes: usize = entries.iter().map(|(key, entry)| key.len() + entry.value.len()).sum();
             prop_assert_eq!(machine.data_bytes(), bytes as u64);
+            prop_assert!(machine.is_sound());
             // Undoing the events gives the state before.
             let mut undone = state.map.clone();
             for event in &applied.events {

@@ -57,6 +57,7 @@ impl Member {
             EntryType::EntryConfChange => return Err(DriverError::UnknownEntry { index: entry.index }),
         }
         self.applied = position;
+        self.note_sum();
         Ok(())
     }
 

@@ -35,7 +35,11 @@ impl Member {
             Body::Note(Note::Want { snapshot, offset }) => self.wanted(from, snapshot, offset),
             Body::Note(Note::Chunk { snapshot, offset, bytes }) => self.received(snapshot, offset, bytes),
             Body::Note(Note::Joining { run }) => self.knocked(from, run),
-            Body::Note(_) => {}
+            Body::Note(Note::Compare { index, .. }) => self.asked_for_sum(from, index),
+            Body::Note(Note::Compared { index, sum }) => return self.compared(from, index, sum),
+            Body::Note(Note::Differs { index }) => return self.differs(from, index),
+            // For those who are not let in yet.
+            Body::Note(Note::Admitted { .. }) => {}
         }
         Ok(())
     }

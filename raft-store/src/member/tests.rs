@@ -7,6 +7,7 @@ mod joining;
 mod leases;
 mod members;
 mod snapshots;
+mod sums;
 
 use super::*;
 use crate::command::Compare;

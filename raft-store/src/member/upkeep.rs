@@ -148,6 +148,8 @@ impl Member {
                 self.upkeep.snapshot_at = 0;
                 self.job_failed(error, "writing a snapshot")
             }
+            Outcome::Sound => Ok(()),
+            Outcome::Unsound => Err(DriverError::Unsound),
             Outcome::Removed(removed) => Ok(removed?),
         }
     }
