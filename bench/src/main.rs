@@ -20,6 +20,7 @@ mod process;
 mod reference;
 mod serve;
 mod start;
+mod store;
 mod watch;
 mod workload;
 
@@ -61,10 +62,14 @@ enum Measurement {
     Serve,
     /// What a request costs without sockets, beside a plain wasmtime host
     InProcess,
-    /// All of these, one table
+    /// The replicated store alone, with one and three members, beside etcd
+    Store(store::Args),
+    /// All of these but the store, one table
     All,
     /// Serve a component from wasmtime and nothing else, until standard input ends (the baseline of `serve`)
     PlainHost(plain_host::Args),
+    /// One member of the store, asked through etcd's calls, until standard input ends (our side of `store`)
+    StoreMember(store::member::Args),
 }
 
 fn main() -> ExitCode {
@@ -92,8 +97,10 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
     let what = cli.what.unwrap_or(Measurement::All);
-    if let Measurement::PlainHost(args) = what {
-        return plain_host::run(args).await;
+    match what {
+        Measurement::PlainHost(args) => return plain_host::run(args).await,
+        Measurement::StoreMember(args) => return store::member::run(args).await,
+        _ => {}
     }
     let bench = Bench::new(cli.dir)?;
     say(&bench.machine().await?)?;
@@ -103,8 +110,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Measurement::Pods => pods::run(&bench).await?,
         Measurement::Serve => serve::run(&bench).await?,
         Measurement::InProcess => in_process::run(&bench).await?,
+        Measurement::Store(args) => store::run(&bench, &args).await?,
         Measurement::All => return all(&bench).await,
-        Measurement::PlainHost(_) => unreachable!("handled above"),
+        Measurement::PlainHost(_) | Measurement::StoreMember(_) => unreachable!("handled above"),
     };
     say(&table(&figures))
 }
