@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) use local::LocalDisk;
+pub(crate) use local::{LocalDisk, file_to_read};
 
 /// What a crash leaves whole or untouched.
 pub(crate) const SECTOR_BYTES: usize = 512;

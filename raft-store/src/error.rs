@@ -62,6 +62,41 @@ pub enum OpenError {
     Disk(#[from] DiskError),
 }
 
+/// Why a snapshot was not saved, restored or recovered from. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// There is a store in the folder already.
+    #[error("the folder {} has a store in it: restore into an empty one", dir.display())]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The folder has no store, or one of a member that never got any data.
+    #[error("there is nothing to recover in the folder {}", dir.display())]
+    Nothing {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The folder or the file could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The state could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Values in memory are not as they were written.
+    #[error("values in memory are not as they were written: the memory of this machine may be faulty")]
+    Unsound,
+    /// What was to take the snapshot did not.
+    #[error("cannot write the snapshot")]
+    Write(#[source] std::io::Error),
+}
+
+impl From<DiskError> for BackupError {
+    fn from(error: DiskError) -> Self {
+        Self::Open(error.into())
+    }
+}
+
 /// Why a transaction was not acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {

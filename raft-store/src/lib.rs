@@ -46,9 +46,11 @@
 //! | `member` | Raft without threads or clock: what came in → what to sync, apply, send |
 //! | `driver`, `worker`, `inbox` | the threads around it |
 //! | `log`, `snapshot_file`, `open` | files: format, recovery |
+//! | `backup` | saving, restoring, and going on alone when the quorum is lost |
 //! | `disk` | the file operations, behind a trait |
 //! | `transport` | messages between members: who carries them, and their bytes |
 
+mod backup;
 pub mod command;
 mod config;
 pub mod disk;
@@ -74,10 +76,13 @@ pub mod watch;
 mod wire;
 mod worker;
 
+pub use backup::{Saved, inspect, recover, restore};
 pub use command::{Compare, Op, Txn, TxnResponse};
 pub use config::Config;
 pub use driver::Driver;
-pub use error::{DriverError, MembershipError, OpenError, ProposeError, ReadError, TransferError};
+pub use error::{
+    BackupError, DriverError, MembershipError, OpenError, ProposeError, ReadError, TransferError,
+};
 pub use membership::{ClusterId, Founding, Leadership, MemberId, Members, MembershipChange, Progress};
 pub use state::{Entry, KeyRange, Revision, Snapshot};
 pub use store::{Status, Store};

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use raft::eraftpb::{ConfState, Message};
 use raft::{RawNode, Ready, StateRole};
+use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::disk::DiskError;
@@ -198,6 +199,7 @@ impl Member {
                 }
                 Input::Propose(proposal) => self.proposals.accept(proposal, now),
                 Input::Read(request) => self.read(request),
+                Input::Copy(reply) => self.copy_out(reply),
                 Input::Task(task) => self.forwards.accept(task, now),
                 Input::Letter(letter) => self.receive(letter)?,
                 Input::Done(outcome) => self.job_done(outcome)?,
@@ -290,6 +292,13 @@ impl Member {
         self.proposals.refuse(|| ProposeError::Closed);
         self.reads.refuse(&ReadError::Closed);
         self.forwards.close();
+    }
+
+    /// Hands the state out. Nobody may be waiting any more.
+    fn copy_out(&self, reply: oneshot::Sender<(Meta, Machine)>) {
+        let meta =
+            Meta { cluster: self.cluster, position: self.applied, conf_state: self.conf_state.clone() };
+        reply.send((meta, self.machine.clone())).ok();
     }
 
     fn id(&self) -> MemberId {

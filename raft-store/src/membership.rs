@@ -102,6 +102,9 @@ pub enum Founding {
     Alone,
     /// As a member that waits for the leader of an existing cluster to tell it everything.
     Join,
+    /// As [`Join`](Self::Join), also when the folder holds something: it is set aside, and fetched anew from the others.
+    /// For a member whose data is damaged or differs from theirs; it goes on under the same number.
+    Reseed,
 }
 
 /// How far the leader knows a member to be.

@@ -22,7 +22,7 @@ use crate::snapshot_file::{self, Meta};
 
 /// Before the first entry: an index that needs no entry, so that a member that joins begins with a snapshot and learns
 /// from it who the members are.
-const GENESIS: Position = Position { index: 1, term: 1 };
+pub(crate) const GENESIS: Position = Position { index: 1, term: 1 };
 
 /// Where a member begins that joins: before everything, so that it is sent a snapshot.
 const NOTHING: Position = Position { index: 0, term: 0 };
@@ -40,6 +40,9 @@ pub(crate) fn open(
     run: u64,
 ) -> Result<(Arc<Shared>, Member), OpenError> {
     assert_ne!(config.member.0, 0, "zero stands for nobody");
+    if config.founding == Founding::Reseed {
+        set_aside(&*disk)?;
+    }
     let names = disk.list()?;
     let (meta, mut machine, mut log) = match newest_snapshot(&names) {
         Some(name) => restore(config, &disk, &names, name)?,
@@ -53,7 +56,7 @@ pub(crate) fn open(
     shared.set_sole_voter(is_sole_voter(&conf_state, config));
     shared.members.send_replace(Members::of(&conf_state));
     remove_leftovers(&*disk, meta.position.index, log.cut(meta.position.index))?;
-    let is_joining = disk.list()?.iter().any(|name| name == JOINING_FILE);
+    let is_joining = is_joining(&disk.list()?);
     let parts = Parts { machine, log, meta, applied, conf_state, run, is_joining };
     let member = Member::new(config, shared.clone(), parts)
         .map_err(|error| OpenError::Raft { source: Box::new(error) })?;
@@ -62,6 +65,35 @@ pub(crate) fn open(
 
 fn is_sole_voter(conf_state: &ConfState, config: &Config) -> bool {
     conf_state.voters == [config.member.0] && conf_state.voters_outgoing.is_empty()
+}
+
+fn is_joining(names: &[String]) -> bool {
+    names.iter().any(|name| name == JOINING_FILE)
+}
+
+/// What a file is called that is kept only to be looked at.
+const ASIDE: &str = ".aside";
+
+/// Takes everything out of use that the folder holds, unless the member waits already to be let in. From the first step on,
+/// opening the folder waits to be let in too.
+fn set_aside(disk: &dyn Disk) -> Result<(), OpenError> {
+    let mut names = disk.list()?;
+    let Some(newest) = newest_snapshot(&names) else { return Ok(()) };
+    if is_joining(&names) && *newest == snapshot_file::name_of(NOTHING.index) {
+        return Ok(());
+    }
+    disk.create(JOINING_FILE)?.sync()?;
+    disk.sync_dir()?;
+    // Segments come before snapshots, and the newest snapshot last.
+    names.sort_unstable();
+    let in_use =
+        |name: &&String| log::segment::sequence_of(name).is_some() || snapshot_file::index_of(name).is_some();
+    for name in names.iter().filter(in_use) {
+        disk.rename(name, &format!("{name}{ASIDE}"))?;
+    }
+    disk.sync_dir()?;
+    tracing::warn!("what the folder held is set aside; everything is fetched anew from the other members");
+    Ok(())
 }
 
 fn newest_snapshot(names: &[String]) -> Option<&String> {
@@ -114,22 +146,19 @@ fn create(
             (disk.path(name), "there is a log, but the snapshot that it continues is missing");
         return Err(OpenError::Damaged { path, offset: 0, reason });
     }
-    let meta = match config.founding {
-        Founding::Alone => {
-            if names.iter().any(|name| name == JOINING_FILE) {
-                disk.remove(JOINING_FILE)?;
-            }
-            let cluster = config.cluster.unwrap_or_else(|| ClusterId(rand::random()));
-            let conf_state = ConfState { voters: vec![config.member.0], ..ConfState::default() };
-            Meta { cluster, position: GENESIS, conf_state }
-        }
-        Founding::Join => {
-            // Before there is anything that could be taken for a member's.
-            disk.create(JOINING_FILE)?.sync()?;
-            disk.sync_dir()?;
-            let cluster = config.cluster.ok_or(OpenError::NoCluster)?;
-            Meta { cluster, position: NOTHING, conf_state: ConfState::default() }
-        }
+    // A member that was to join and was interrupted goes on with that.
+    let joins = config.founding != Founding::Alone || is_joining(names);
+    let meta = if joins {
+        // Before there is anything that could be taken for a member's.
+        disk.create(JOINING_FILE)?.sync()?;
+        disk.sync_dir()?;
+        let known = || names.iter().rev().find_map(|name| snapshot_file::cluster_of(&**disk, name));
+        let cluster = config.cluster.or_else(known).ok_or(OpenError::NoCluster)?;
+        Meta { cluster, position: NOTHING, conf_state: ConfState::default() }
+    } else {
+        let cluster = config.cluster.unwrap_or_else(|| ClusterId(rand::random()));
+        let conf_state = ConfState { voters: vec![config.member.0], ..ConfState::default() };
+        Meta { cluster, position: GENESIS, conf_state }
     };
     let machine = Machine::new();
     snapshot_file::write(&**disk, &meta, &machine)?;
@@ -157,11 +186,7 @@ fn replay(
         }
         let mut commits = Vec::new();
         for entry in log.read_entries(applied.index + 1, end, REPLAY_BYTES)? {
-            let unknown = || OpenError::Damaged {
-                path: disk.path(&log.segment_of(entry.index)),
-                offset: log.offset_of(entry.index),
-                reason: "an entry cannot be applied by this release",
-            };
+            let unknown = || unreadable(disk, log, entry.index);
             applied = Position { index: entry.index, term: entry.term };
             if entry.entry_type == EntryType::EntryConfChangeV2 {
                 change_of(&entry).ok_or_else(unknown)?.apply_to(&mut conf_state);
@@ -179,6 +204,44 @@ fn replay(
             }
         }
         shared.publish(commits, machine.snapshot(), Vec::new(), Duration::ZERO);
+    }
+}
+
+/// Whether the files are those of a store.
+pub(crate) fn holds_a_store(names: &[String]) -> bool {
+    newest_snapshot(names).is_some() || names.iter().any(|name| log::segment::sequence_of(name).is_some())
+}
+
+/// The state after everything that is in the log, known to be committed or not; `None` when there is no state.
+pub(crate) fn read_all_of_it(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+) -> Result<Option<(Position, Machine)>, OpenError> {
+    let names = disk.list()?;
+    let Some(newest) = newest_snapshot(&names).filter(|_| !is_joining(&names)) else { return Ok(None) };
+    let (meta, mut machine, log) = restore(config, disk, &names, newest)?;
+    if meta.position == NOTHING {
+        return Ok(None);
+    }
+    let (mut applied, last) = (meta.position, log.last().index);
+    while applied.index < last {
+        for entry in log.read_entries(applied.index + 1, last + 1, REPLAY_BYTES)? {
+            applied = Position { index: entry.index, term: entry.term };
+            if entry.entry_type == EntryType::EntryNormal && !entry.data.is_empty() {
+                let txns =
+                    codec::decode(&entry.data).ok_or_else(|| unreadable(&**disk, &log, entry.index))?;
+                txns.into_iter().for_each(|txn| drop(machine.apply(txn, entry.term)));
+            }
+        }
+    }
+    Ok(Some((applied, machine)))
+}
+
+fn unreadable(disk: &dyn Disk, log: &Log, index: u64) -> OpenError {
+    OpenError::Damaged {
+        path: disk.path(&log.segment_of(index)),
+        offset: log.offset_of(index),
+        reason: "an entry cannot be applied by this release",
     }
 }
 

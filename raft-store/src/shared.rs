@@ -13,7 +13,9 @@ use crate::config::Config;
 use crate::error::{ProposeError, ReadError};
 use crate::history::{Commit, History, Limits};
 use crate::inbox::Inbox;
+use crate::machine::Machine;
 use crate::membership::{ClusterId, Leadership, MemberId, Members, Progress};
+use crate::snapshot_file::Meta;
 use crate::state::{Revision, Snapshot};
 use crate::transport::letter::{Reply, Request};
 use crate::transport::{self, Letter, MessageError};
@@ -75,6 +77,7 @@ pub(crate) enum Input {
     Propose(Proposal),
     Read(ReadRequest),
     Task(Task),
+    Copy(oneshot::Sender<(Meta, Machine)>),
     /// From another member.
     Letter(Letter),
     /// A background job has ended.
@@ -196,6 +199,13 @@ impl Shared {
         self.sole_voter.store(alone, Ordering::Release);
     }
 
+    /// Asks the driver for all that makes up the state.
+    pub(crate) fn copy(&self) -> Option<oneshot::Receiver<(Meta, Machine)>> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.push(Input::Copy(reply)).ok()?;
+        Some(answer)
+    }
+
     /// The clock that the driver tells the time by.
     pub(crate) fn clock(&self) -> Instant {
         *self.clock.get_or_init(Instant::now)
@@ -299,7 +309,7 @@ impl Shared {
                 Input::Propose(proposal) => proposal.answer(Err(ProposeError::Closed)),
                 Input::Read(request) => request.answer(Err(ReadError::Closed)),
                 Input::Task(task) => task.answer(Err(NoFate::Closed)),
-                Input::Letter(_) | Input::Done(_) | Input::Shutdown => {}
+                Input::Copy(_) | Input::Letter(_) | Input::Done(_) | Input::Shutdown => {}
             }
         }
         self.leadership.send_if_modified(|leadership| {
@@ -323,7 +333,6 @@ mod tests {
     use raft::eraftpb::{Message, MessageType};
 
     use super::*;
-    use crate::machine::Machine;
 
     #[test]
     fn a_message_in_the_name_of_another_member_is_refused() {

@@ -8,6 +8,9 @@
 //! checksum goes on from the one before, so that blocks cannot change places. A file is written under another name,
 //! synced, renamed, and the folder synced: one that has its name is complete. The same state gives the same bytes.
 
+mod blocks;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
@@ -20,17 +23,12 @@ use crate::machine::Machine;
 use crate::membership::ClusterId;
 use crate::state::{Entry, Map, Revision};
 use crate::wire::{Reader, put_bytes};
+use blocks::{BlockReader, BlockWriter};
 
 const MAGIC: &[u8; 8] = b"ISOPDSNP";
 
 /// Of the layout. A greater one is from a later release and is left alone.
 const FORMAT: u32 = 1;
-
-/// A block is written when it has this size.
-const BLOCK_BYTES: usize = 256 << 10;
-
-/// Length and checksum of a block.
-const BLOCK_HEAD_BYTES: usize = 8;
 
 /// The name while it is written.
 pub(crate) const UNFINISHED_FILE: &str = "snapshot.tmp";
@@ -74,10 +72,26 @@ pub(crate) fn write(disk: &dyn Disk, meta: &Meta, machine: &Machine) -> Result<u
 
 fn write_unfinished(disk: &dyn Disk, meta: &Meta, machine: &Machine) -> Result<u64, DiskError> {
     let file = disk.create(UNFINISHED_FILE)?;
+    let mut offset = 0;
+    let written = write_to(meta, machine, |bytes| {
+        file.write_at(offset, bytes)?;
+        offset += bytes.len() as u64;
+        Ok(())
+    })?;
+    file.sync()?;
+    Ok(written)
+}
+
+/// Hands out the bytes of a snapshot file, in order; returns how many.
+pub(crate) fn write_to<E>(
+    meta: &Meta,
+    machine: &Machine,
+    mut put: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<u64, E> {
     let mut head = MAGIC.to_vec();
     head.put_u32_le(FORMAT);
-    file.write_at(0, &head)?;
-    let mut blocks = BlockWriter { file, offset: head.len() as u64, block: Vec::new(), chain: 0 };
+    put(&head)?;
+    let mut blocks = BlockWriter { put, bytes: head.len() as u64, block: Vec::new(), chain: 0 };
     blocks.begin();
     put_meta(&mut blocks.block, meta, machine);
     blocks.end()?;
@@ -94,8 +108,7 @@ fn write_unfinished(disk: &dyn Disk, meta: &Meta, machine: &Machine) -> Result<u
         blocks.end_if_full()?;
     }
     blocks.end()?;
-    blocks.file.sync()?;
-    Ok(blocks.offset)
+    Ok(blocks.bytes)
 }
 
 /// What Raft has to know of a snapshot.
@@ -127,23 +140,38 @@ pub(crate) fn read(disk: &dyn Disk, name: &str) -> Result<(Meta, Machine), OpenE
 
 /// The same, whatever the file is called.
 pub(crate) fn read_unnamed(disk: &dyn Disk, name: &str) -> Result<(Meta, Machine), OpenError> {
-    let path = disk.path(name);
-    let file = disk.open(name)?;
+    read_file(disk.open(name)?, disk.path(name))
+}
+
+/// The same, for a file that may be anywhere.
+pub(crate) fn read_file(file: Arc<dyn DiskFile>, path: PathBuf) -> Result<(Meta, Machine), OpenError> {
+    let mut blocks = begin(file, &path)?;
+    let loaded = load(&mut blocks)?;
+    loaded.map_err(|reason| OpenError::Damaged { path, offset: blocks.begin, reason })
+}
+
+/// The cluster that a file is of, when its beginning is whole.
+pub(crate) fn cluster_of(disk: &dyn Disk, name: &str) -> Option<ClusterId> {
+    let mut blocks = begin(disk.open(name).ok()?, &disk.path(name)).ok()?;
+    let first = blocks.next().ok()?.ok()??;
+    head(&first).map(|head| head.meta.cluster)
+}
+
+/// Checks what comes before the blocks.
+fn begin(file: Arc<dyn DiskFile>, path: &Path) -> Result<BlockReader, OpenError> {
     let mut head = [0; MAGIC.len() + 4];
     let read = file.read_at(0, &mut head)?;
-    let damaged = |offset, reason| OpenError::Damaged { path: path.clone(), offset, reason };
-    let mut reader = Reader::new(head[..read].strip_prefix(MAGIC).ok_or(damaged(0, "it is not a snapshot"))?);
+    let damaged = |reason| OpenError::Damaged { path: path.to_owned(), offset: 0, reason };
+    let mut reader = Reader::new(head[..read].strip_prefix(MAGIC).ok_or(damaged("it is not a snapshot"))?);
     match reader.u32() {
         Some(FORMAT) => {}
         Some(found) if found > FORMAT => {
-            return Err(OpenError::TooNew { path, found, supported: FORMAT });
+            return Err(OpenError::TooNew { path: path.to_owned(), found, supported: FORMAT });
         }
-        _ => return Err(damaged(0, "its format is impossible")),
+        _ => return Err(damaged("its format is impossible")),
     }
     let file_bytes = file.size_bytes()?;
-    let mut blocks = BlockReader { file, file_bytes, offset: head.len() as u64, begin: 0, chain: 0 };
-    let loaded = load(&mut blocks)?;
-    loaded.map_err(|reason| damaged(blocks.begin, reason))
+    Ok(BlockReader { file, file_bytes, offset: head.len() as u64, begin: 0, chain: 0 })
 }
 
 /// Reads all blocks. The outer error is the disk's, the inner one says what is wrong with the block last begun.
@@ -179,76 +207,6 @@ fn load(blocks: &mut BlockReader) -> Result<Result<(Meta, Machine), &'static str
         return Ok(Err("it is cut short"));
     }
     Ok(Ok((meta, Machine::restore(map, revision, deletes))))
-}
-
-struct BlockWriter {
-    file: Arc<dyn DiskFile>,
-    offset: u64,
-    block: Vec<u8>,
-    chain: u32,
-}
-
-impl BlockWriter {
-    fn begin(&mut self) {
-        self.block.clear();
-        self.block.put_bytes(0, BLOCK_HEAD_BYTES);
-    }
-
-    fn end_if_full(&mut self) -> Result<(), DiskError> {
-        if self.block.len() < BLOCK_BYTES { Ok(()) } else { self.end() }
-    }
-
-    /// Writes the block, unless it is empty, and begins the next.
-    fn end(&mut self) -> Result<(), DiskError> {
-        let content = self.block.len() - BLOCK_HEAD_BYTES;
-        if content > 0 {
-            let length = u32::try_from(content).expect("a block is one entry longer than its limit at most");
-            self.chain = crc32c::crc32c_append(self.chain, &self.block[BLOCK_HEAD_BYTES..]);
-            self.block[..4].copy_from_slice(&length.to_le_bytes());
-            self.block[4..BLOCK_HEAD_BYTES].copy_from_slice(&self.chain.to_le_bytes());
-            self.file.write_at(self.offset, &self.block)?;
-            self.offset += self.block.len() as u64;
-        }
-        self.begin();
-        Ok(())
-    }
-}
-
-struct BlockReader {
-    file: Arc<dyn DiskFile>,
-    file_bytes: u64,
-    offset: u64,
-    /// Where the block last read begins.
-    begin: u64,
-    chain: u32,
-}
-
-impl BlockReader {
-    /// The next block; `None` at the end of the file.
-    fn next(&mut self) -> Result<Result<Option<Vec<u8>>, &'static str>, DiskError> {
-        self.begin = self.offset;
-        let mut head = [0; BLOCK_HEAD_BYTES];
-        let read = self.file.read_at(self.offset, &mut head)?;
-        if read == 0 {
-            return Ok(Ok(None));
-        }
-        let mut reader = Reader::new(&head[..read]);
-        let (Some(length), Some(checksum)) = (reader.u32(), reader.u32()) else {
-            return Ok(Err("it is cut short"));
-        };
-        let content = self.offset + BLOCK_HEAD_BYTES as u64;
-        if length == 0 || content + u64::from(length) > self.file_bytes {
-            return Ok(Err("the length of a block is impossible"));
-        }
-        let mut block = vec![0; length as usize];
-        let read = self.file.read_at(content, &mut block)?;
-        self.chain = crc32c::crc32c_append(self.chain, &block);
-        if read < block.len() || self.chain != checksum {
-            return Ok(Err("the checksum of a block does not fit"));
-        }
-        self.offset = content + u64::from(length);
-        Ok(Ok(Some(block)))
-    }
 }
 
 /// What the first block says.

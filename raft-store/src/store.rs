@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::command::{Txn, TxnResponse};
 use crate::config::Config;
@@ -14,9 +14,11 @@ use crate::disk::{Disk, LocalDisk};
 use crate::driver::Driver;
 use crate::error::{MembershipError, OpenError, ProposeError, ReadError, TransferError};
 use crate::history::NoState;
+use crate::machine::Machine;
 use crate::membership::{ClusterId, Leadership, MemberId, Members, MembershipChange, Progress};
 use crate::open;
 use crate::shared::{NoFate, Shared};
+use crate::snapshot_file::Meta;
 use crate::state::{KeyRange, Revision, Snapshot};
 use crate::transport::letter::{Reply, Request};
 use crate::transport::{Alone, MessageError, Transport};
@@ -216,6 +218,11 @@ impl Store {
             Err(NoFate::NoLeader | NoFate::Unknown) => Err(TransferError::NoLeader),
             Err(NoFate::Closed) => Err(TransferError::Closed),
         }
+    }
+
+    /// All that makes up the state, from the driver.
+    pub(crate) fn copy(&self) -> Option<oneshot::Receiver<(Meta, Machine)>> {
+        self.shared.copy()
     }
 
     async fn hand_in(&self, request: Request) -> Result<Reply, NoFate> {

@@ -43,6 +43,12 @@ impl LocalDisk {
     }
 }
 
+/// Opens a file that belongs to no store, to be read.
+pub(crate) fn file_to_read(path: &Path) -> Result<Arc<dyn DiskFile>, DiskError> {
+    let file = File::open(path).map_err(|error| DiskError::new(Action::Open, path, error))?;
+    Ok(Arc::new(LocalFile { file, path: path.to_owned() }))
+}
+
 /// Makes the folder and those it is in, and makes their names durable: a folder that vanishes with a crash would take
 /// everything acknowledged with it.
 fn make_folder(dir: &Path) -> io::Result<()> {

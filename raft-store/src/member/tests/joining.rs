@@ -2,7 +2,10 @@
 
 use super::harness::{Cluster, Node, config};
 use super::*;
+use crate::disk::memory::Faults;
+use crate::error::OpenError;
 use crate::membership::{Founding, MembershipChange};
+use crate::open;
 use crate::transport::Body;
 use crate::transport::letter::{Note, Reply};
 
@@ -106,4 +109,54 @@ fn what_a_member_said_before_it_was_let_in_does_no_harm_when_it_comes_late() {
     cluster.tick();
     cluster.put(lost, "/a", "1").expect("it commits");
     assert_eq!(cluster.nodes[leader].shared.members.borrow().voters.len(), 3);
+}
+
+/// One of three is damaged on the disk.
+fn damaged() -> (Cluster, usize, Config) {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    cluster.put(leader, "/a", "1").expect("it commits");
+    cluster.everyone_agrees();
+    let odd = (leader + 1) % 3;
+    let names = crate::disk::Disk::list(&cluster.nodes[odd].disk).expect("listed");
+    let segment = names.iter().find(|name| name.ends_with(".seg")).expect("there is a log");
+    cluster.nodes[odd].disk.tamper(segment, |bytes| bytes[700] ^= 1);
+    let config = cluster.nodes[odd].config.clone();
+    (cluster, odd, config)
+}
+
+#[test]
+fn a_damaged_member_is_refused_and_fetches_everything_anew_on_request() {
+    let (mut cluster, odd, config) = damaged();
+    let disk = cluster.nodes[odd].disk.clone();
+    let error = open::open(&config, Arc::new(disk.clone()), 1).err();
+    assert!(matches!(error, Some(OpenError::Damaged { .. })), "{error:?}");
+    // The cluster is known from what there is.
+    let config = Config { founding: Founding::Reseed, cluster: None, ..config };
+    cluster.nodes[odd] = Node::open(config.clone(), disk.clone());
+    cluster.everyone_agrees();
+    let names = crate::disk::Disk::list(&disk).expect("listed");
+    assert!(names.iter().any(|name| name.ends_with(".aside")), "{names:?}");
+    let leader = cluster.leader();
+    promote(&mut cluster, leader, config.member);
+    cluster.put(odd, "/a", "2").expect("it takes part");
+}
+
+#[test]
+fn a_member_that_is_killed_while_its_data_is_set_aside_comes_back_as_one_that_joins() {
+    let first = {
+        let (cluster, odd, _) = damaged();
+        cluster.nodes[odd].disk.changes()
+    };
+    for killed_at in first + 1..first + 20 {
+        let (mut cluster, odd, config) = damaged();
+        let disk = cluster.nodes[odd].disk.copied();
+        let before = disk.changes();
+        disk.set_faults(Faults { killed_at: Some(before + killed_at - first), ..Faults::default() });
+        let reseed = Config { founding: Founding::Reseed, ..config };
+        drop(open::open(&reseed, Arc::new(disk.clone()), 1));
+        cluster.nodes[odd] = Node::open(reseed, disk.crashed(killed_at));
+        assert!(cluster.nodes[odd].member.is_mute(), "killed at {killed_at}");
+        cluster.everyone_agrees();
+    }
 }
