@@ -182,7 +182,7 @@ fn a_streaming_list_sends_what_there_is_then_a_bookmark() {
 fn kubectl_watches_events_and_explains_fields() {
     let cluster = Cluster::start();
     let mut watch = cluster.kubectl_command();
-    watch.args(["events", "--watch"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    watch.args(["events", "--watch", "--request-timeout=120s"]).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut watch = watch.spawn().expect("kubectl starts");
     let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
     cluster.kubectl(&["run", "one", "--image=registry.local/absent:v1"]).ok();
