@@ -69,6 +69,9 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(50);
 /// How long a member that is to stop waits for another one to take over.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
 
+/// A leader with a full disk tries so seldom to let another one lead.
+const MOVE_AGAIN: Duration = Duration::from_secs(5);
+
 /// Committed entries handed out at a time.
 const APPLY_BYTES: u64 = 16 << 20;
 
@@ -119,6 +122,8 @@ pub(crate) struct Member {
     unsynced: VecDeque<Written>,
     /// Asked to stop: then it hands over what it leads, until this time at the latest.
     leave_by: Option<Duration>,
+    /// When it last let another one lead because of a full disk.
+    moved_at: Duration,
     /// When it was first run.
     opened_at: Option<Duration>,
     now: Duration,
@@ -175,6 +180,7 @@ impl Member {
             unwritten: None,
             unsynced: VecDeque::new(),
             leave_by: None,
+            moved_at: Duration::ZERO,
             opened_at: None,
             now: Duration::ZERO,
         };
@@ -201,7 +207,10 @@ impl Member {
                 Input::Read(request) => self.read(request),
                 Input::Copy(reply) => self.copy_out(reply),
                 Input::Task(task) => self.forwards.accept(task, now),
-                Input::Letter(letter) => self.receive(letter)?,
+                Input::Letter { letter, bytes } => {
+                    self.shared.letter_taken(bytes);
+                    self.receive(letter)?;
+                }
                 Input::Done(outcome) => self.job_done(outcome)?,
                 Input::Shutdown => self.leave_by = Some(now + LEAVE_WITHIN),
             }
@@ -217,6 +226,7 @@ impl Member {
             self.forward()?;
             self.ask_for_reads();
             self.hand_over();
+            self.move_to_where_space_is();
         } else {
             self.refuse_when_full();
         }
@@ -278,8 +288,14 @@ impl Member {
     /// Whether there is more to do at once.
     pub(crate) fn wants_more(&self) -> bool {
         let raft = &self.node.raft;
-        let leads = raft.state == StateRole::Leader && raft.lead_transferee.is_none();
-        leads && (self.proposals.are_waiting() || self.asks.are_waiting()) && self.full_until.is_none()
+        if self.full_until.is_some() || self.unwritten.is_some() {
+            return false;
+        }
+        if raft.state == StateRole::Leader {
+            let waiting = self.proposals.are_waiting() || self.asks.are_waiting();
+            return waiting && raft.lead_transferee.is_none();
+        }
+        raft.leader_id != raft::INVALID_ID && self.proposals.are_waiting() && !self.forwards.is_full()
     }
 
     /// When it wants to be called though nothing came in.
@@ -400,6 +416,17 @@ impl Member {
         self.post_all(messages);
         self.node.advance_apply_to(self.applied.index);
         Ok(())
+    }
+
+    /// A leader that cannot write lets another one lead, which perhaps can.
+    fn move_to_where_space_is(&mut self) {
+        let raft = &self.node.raft;
+        let leads = raft.state == StateRole::Leader && raft.lead_transferee.is_none();
+        let due = self.now >= self.moved_at + MOVE_AGAIN || self.moved_at == Duration::ZERO;
+        if self.full_until.is_some() && leads && due && !self.is_sole_voter() {
+            self.moved_at = self.now;
+            self.decide_transfer(None);
+        }
     }
 
     fn observe_leadership(&mut self) {

@@ -1,7 +1,7 @@
 //! What the handles and the driver of one store share.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,9 @@ const BUDGET_BYTES: usize = 64 << 20;
 /// Unit of that budget: a small write takes one permit, so at most 65,536 wait at a time.
 const PERMIT_BYTES: usize = 1 << 10;
 
-/// When so much waits, messages of other members are dropped: Raft sends again what matters.
+/// When so much waits, messages of other members are dropped: what matters is sent again.
 const MESSAGES_MAX: usize = 4_096;
+const MESSAGES_BYTES_MAX: usize = 64 << 20;
 
 pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox<Input>,
     /// No other member can commit, so `state` has every acknowledged write: a local read is linearizable.
     sole_voter: AtomicBool,
+    /// Length of the messages of other members in the inbox.
+    letter_bytes: AtomicUsize,
     /// Until when this member, as the leader, may answer reads by itself, in nanoseconds on `clock`; zero: it may not.
     lease_until: AtomicU64,
     /// Somebody used the lease since it was last asked.
@@ -79,7 +82,11 @@ pub(crate) enum Input {
     Task(Task),
     Copy(oneshot::Sender<(Meta, Machine)>),
     /// From another member.
-    Letter(Letter),
+    Letter {
+        letter: Letter,
+        /// Its length on the way.
+        bytes: usize,
+    },
     /// A background job has ended.
     Done(Outcome),
     Shutdown,
@@ -161,6 +168,7 @@ impl Shared {
             history: History::new(state, limits),
             inbox: Inbox::new(),
             sole_voter: AtomicBool::new(false),
+            letter_bytes: AtomicUsize::new(0),
             lease_until: AtomicU64::new(0),
             lease_wanted: AtomicBool::new(false),
             clock: OnceLock::new(),
@@ -279,7 +287,7 @@ impl Shared {
 
     /// Hands a message of another member to the driver.
     pub(crate) fn receive(&self, bytes: &[u8]) -> Result<(), MessageError> {
-        self.take(transport::decode(self.cluster, bytes)?)
+        self.take(transport::decode(self.cluster, bytes)?, bytes.len())
     }
 
     /// The same, when it is known whose it must be.
@@ -288,14 +296,21 @@ impl Shared {
         if letter.from != sender {
             return Err(MessageError::OtherSender { found: letter.from });
         }
-        self.take(letter)
+        self.take(letter, bytes.len())
     }
 
-    fn take(&self, letter: Letter) -> Result<(), MessageError> {
-        if self.inbox.len() >= MESSAGES_MAX {
+    fn take(&self, letter: Letter, bytes: usize) -> Result<(), MessageError> {
+        let waiting = self.letter_bytes.load(Ordering::Relaxed);
+        if self.inbox.len() >= MESSAGES_MAX || waiting > MESSAGES_BYTES_MAX {
             return Err(MessageError::Overloaded);
         }
-        self.inbox.push(Input::Letter(letter)).map_err(|_| MessageError::Closed)
+        self.letter_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.inbox.push(Input::Letter { letter, bytes }).map_err(|_| MessageError::Closed)
+    }
+
+    /// A message was taken out of the inbox.
+    pub(crate) fn letter_taken(&self, bytes: usize) {
+        self.letter_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Ends everything that waits: writes, reads and watches. What was handed to the driver and not yet proposed did
@@ -309,7 +324,7 @@ impl Shared {
                 Input::Propose(proposal) => proposal.answer(Err(ProposeError::Closed)),
                 Input::Read(request) => request.answer(Err(ReadError::Closed)),
                 Input::Task(task) => task.answer(Err(NoFate::Closed)),
-                Input::Copy(_) | Input::Letter(_) | Input::Done(_) | Input::Shutdown => {}
+                Input::Copy(_) | Input::Letter { .. } | Input::Done(_) | Input::Shutdown => {}
             }
         }
         self.leadership.send_if_modified(|leadership| {

@@ -106,7 +106,7 @@ impl Forwards {
         self.sent.keys().next().copied().unwrap_or(self.number + 1)
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.number + 1 >= self.answered() + WINDOW
     }
 

@@ -169,7 +169,9 @@ impl Member {
         let raft = &self.node.raft;
         let leads = raft.state == StateRole::Leader;
         let led_term = leads.then_some(raft.term);
-        if raft.leader_id != raft::INVALID_ID {
+        // A leader that has nothing committed in its term yet would not answer.
+        let ready = !leads || self.applied.term == raft.term;
+        if raft.leader_id != raft::INVALID_ID && ready {
             let wanted = leads && self.shared.is_lease_wanted();
             let question = self.reads.ask(self.now, led_term);
             let question =

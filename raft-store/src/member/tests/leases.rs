@@ -4,6 +4,8 @@ use raft::eraftpb::MessageType;
 
 use super::harness::{Cluster, Node, put};
 use super::*;
+use crate::command::{Op, Txn};
+use crate::disk::memory::Faults;
 use crate::transport::Body;
 use crate::transport::letter::Request;
 
@@ -135,4 +137,26 @@ fn a_leader_that_nobody_can_follow_stops_all_the_same() {
     assert!(cluster.nodes[old].shared.inbox.push(Input::Shutdown).is_ok());
     cluster.until("it may stop", |cluster| cluster.nodes[old].member.is_stopping().then_some(()));
     assert!(lost.poll().is_none(), "nobody knows");
+}
+
+#[test]
+fn a_leader_with_a_full_disk_lets_another_one_lead() {
+    let mut cluster = Cluster::new();
+    let old = cluster.leader();
+    let full = Faults { capacity_bytes: Some(0), ..Faults::default() };
+    cluster.nodes[old].disk.set_faults(full);
+    let value = vec![b'x'; 1_500];
+    let mut refused = 0;
+    cluster.until("another leads", |cluster| {
+        let txn = Txn::of(vec![Op::Put("/a".into(), value.clone().into())]);
+        let mut waiting = cluster.nodes[old].propose(txn);
+        cluster.tick();
+        refused += usize::from(matches!(waiting.poll(), Some(Err(ProposeError::DiskFull { .. }))));
+        cluster.nodes.iter().position(Node::leads).filter(|leader| *leader != old)
+    });
+    assert!(refused > 0);
+    let new = cluster.leader();
+    cluster.put(new, "/b", "1").expect("writes go on");
+    cluster.nodes[old].disk.set_faults(Faults::default());
+    cluster.everyone_agrees();
 }
