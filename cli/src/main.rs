@@ -15,6 +15,7 @@ mod get;
 mod logging;
 mod logs;
 mod member;
+mod node;
 mod paths;
 mod push;
 mod run;
@@ -49,6 +50,8 @@ enum Verb {
     Dev(dev::Args),
     /// Start a member of the control plane
     Server(server::Args),
+    /// Start a node that runs pods for a cluster of members
+    Node(node::Args),
     /// Show, add and remove members of the control plane
     Member(member::Args),
     /// Make tokens that let machines join
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => block_on(demo::run(args)),
         Verb::Dev(args) => block_on(dev::run(args)),
         Verb::Server(args) => block_on(server::run(args)),
+        Verb::Node(args) => block_on(node::run(args)),
         Verb::Member(args) => block_on(member::run(args)),
         Verb::Token(args) => block_on(token::run(args)),
         Verb::Push(args) => block_on(push::run(args)),

@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Name of the member [default: member-<number>]
     #[arg(long, env = "ISOPOD_NAME", value_name = "N")]
     name: Option<String>,
-    /// Range of Service addresses [default: that of the cluster, 10.43.0.0/16 for a new one]
+    /// Range of Service addresses [default: that of the cluster, 127.43.0.0/16 for a new one]
     #[arg(long, env = "ISOPOD_SERVICE_CIDR", value_name = "R")]
     service_cidr: Option<String>,
     /// Form of the banner

@@ -10,6 +10,7 @@ pub mod folder;
 pub(crate) mod follow;
 pub mod join;
 pub(crate) mod keeper;
+mod nodes;
 pub mod protocol;
 pub mod record;
 mod report;

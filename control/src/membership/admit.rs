@@ -124,7 +124,7 @@ fn check_name(name: &str, records: &BTreeMap<MemberId, Record>) -> Result<(), St
     }
 }
 
-fn check_clock(theirs: i64, ours: i64) -> Result<(), String> {
+pub(super) fn check_clock(theirs: i64, ours: i64) -> Result<(), String> {
     let difference = theirs.saturating_sub(ours);
     if difference.unsigned_abs() <= CLOCK_DIFFERENCE_MAX {
         return Ok(());

@@ -10,11 +10,12 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::protocol::{JOIN, JoinAnswer, JoinRequest};
+use super::protocol::{JOIN, JoinAnswer, JoinRequest, NODES, NodeAnswer, NodeRequest};
 use super::token::AuthorityHash;
 use crate::security::tls;
 
@@ -25,11 +26,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// An answer has two PEM texts and a list of members.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// Why a machine did not become a member. Nothing was written here.
+/// Why a machine did not become a member or node. Nothing was written here.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The name has no address.
-    #[error("cannot resolve {server}: --join takes host:port of the API of a member")]
+    #[error("cannot resolve {server}: host:port of the API of a member is wanted")]
     Resolve {
         /// What was given.
         server: String,
@@ -38,7 +39,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Nobody answers there.
-    #[error("cannot connect to {server}: --join takes host:port of the API of a running member")]
+    #[error("cannot connect to {server}: host:port of the API of a running member is wanted")]
     Connect {
         /// What was given.
         server: String,
@@ -94,12 +95,31 @@ struct Refusal {
     message: String,
 }
 
-/// Asks `server` (`host:port`) to be let in.
+/// Asks `server` (`host:port`) to be let in as a member.
 pub async fn join(
     server: &str,
     authority: AuthorityHash,
     request: &JoinRequest,
 ) -> Result<JoinAnswer, Error> {
+    ask(server, authority, JOIN, request).await
+}
+
+/// Asks `server` (`host:port`) to be let in as a node.
+pub async fn join_as_node(
+    server: &str,
+    authority: AuthorityHash,
+    request: &NodeRequest,
+) -> Result<NodeAnswer, Error> {
+    ask(server, authority, NODES, request).await
+}
+
+async fn ask<A: DeserializeOwned>(
+    server: &str,
+    authority: AuthorityHash,
+    path: &str,
+    request: &impl Serialize,
+) -> Result<A, Error> {
+    let body = serde_json::to_vec(request).expect("a request has only strings and numbers");
     let named = || server.to_owned();
     let late = |_| Error::TimedOut { server: named() };
     let addresses: Vec<_> = tokio::net::lookup_host(server)
@@ -115,7 +135,7 @@ pub async fn join(
         tokio::time::timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await.map_err(late)?;
     let stream = handshake.map_err(|source| Error::Handshake { server: named(), source })?;
     let (code, body) =
-        tokio::time::timeout(ANSWER_TIMEOUT, exchange(server, stream, request)).await.map_err(late)??;
+        tokio::time::timeout(ANSWER_TIMEOUT, exchange(server, stream, path, body)).await.map_err(late)??;
     if !code.is_success() {
         let message = match serde_json::from_slice(&body) {
             Ok(Refusal { message }) => message,
@@ -129,11 +149,11 @@ pub async fn join(
 async fn exchange(
     server: &str,
     stream: tokio_rustls::client::TlsStream<TcpStream>,
-    request: &JoinRequest,
+    path: &str,
+    body: Vec<u8>,
 ) -> Result<(http::StatusCode, Bytes), Error> {
     let failed = |source| Error::Http { server: server.to_owned(), source };
-    let body = serde_json::to_vec(request).expect("a request has only strings and numbers");
-    let request = Request::post(JOIN)
+    let request = Request::post(path)
         .header(header::HOST, server)
         .header(header::CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))

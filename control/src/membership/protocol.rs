@@ -1,6 +1,7 @@
 //! What members and the command line say to each other below `/isopod/v1/`, as JSON.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,8 @@ use super::record::Record;
 
 /// Where a machine asks to become a member: POST a [`JoinRequest`]. The token is the only identity asked for.
 pub const JOIN: &str = "/isopod/v1/join";
+/// Where a machine asks to become a node: POST a [`NodeRequest`]. The token is the only identity asked for.
+pub const NODES: &str = "/isopod/v1/nodes";
 /// GET lists the members ([`MemberList`]); DELETE below it removes one; POST to `<member>/promote` promotes one.
 pub const MEMBERS: &str = "/isopod/v1/members";
 /// POST hands over leadership ([`HandOver`]).
@@ -59,6 +62,47 @@ pub struct JoinAnswer {
     /// What the person should know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
+}
+
+/// A machine that wants to be a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRequest {
+    /// [`VERSION`] of the asking side.
+    pub version: u32,
+    /// Id and secret of the token.
+    pub token: String,
+    /// The name of its Node object.
+    pub name: String,
+    /// The address at which members ask it for logs.
+    pub address: IpAddr,
+    /// Its clock: seconds since 1970.
+    pub time: i64,
+    /// The range of pod addresses that it was told, when it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_cidr: Option<String>,
+}
+
+/// What a new node is told.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeAnswer {
+    /// Certificate of the cluster's authority, PEM.
+    pub authority_pem: String,
+    /// The certificate that it shows to the API, PEM.
+    pub client_certificate_pem: String,
+    /// Its key, PEM.
+    pub client_key_pem: String,
+    /// The certificate of its own server, PEM.
+    pub server_certificate_pem: String,
+    /// Its key, PEM.
+    pub server_key_pem: String,
+    /// The range of its pods' addresses; no other node has any of them.
+    pub pod_cidr: String,
+    /// The cluster's range of Service addresses.
+    pub service_cidr: String,
+    /// `host:port` of every member's API.
+    pub servers: Vec<String>,
 }
 
 /// All members, as the leader sees them when it can be asked.

@@ -13,7 +13,7 @@ use isopod_spec::status::{GroupResource, Status};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::protocol::{self, Done, HandOver, JOIN, JoinRequest, LEADER, MEMBERS};
+use super::protocol::{self, Done, HandOver, JOIN, JoinRequest, LEADER, MEMBERS, NODES, NodeRequest};
 use super::record::{self, Standing};
 use super::{Membership, admit};
 use crate::api::{BoxError, ResponseBody};
@@ -26,7 +26,7 @@ const REMOVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether anybody may ask this: the token is then what counts.
 pub(crate) fn is_open(method: &Method, path: &str) -> bool {
-    method == Method::POST && path == JOIN
+    method == Method::POST && (path == JOIN || path == NODES)
 }
 
 /// Answers a request of a caller who may ask it.
@@ -59,6 +59,10 @@ where
         (&Method::POST, JOIN, _) => {
             let request: JoinRequest = read(body).await?;
             Ok(ok(&membership.admit(request).await?))
+        }
+        (&Method::POST, NODES, _) => {
+            let request: NodeRequest = read(body).await?;
+            Ok(ok(&membership.enroll(request).await?))
         }
         (&Method::POST, LEADER, _) => {
             let wanted: HandOver = read(body).await?;

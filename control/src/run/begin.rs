@@ -42,8 +42,8 @@ pub enum Began {
     },
 }
 
-/// Service addresses of a cluster that is founded without saying which: as other small distributions.
-const SERVICE_CIDR: &str = "10.43.0.0/16";
+/// Service addresses of a cluster that is founded without saying which: as `isopod dev`, whose nodes are on one machine too.
+const SERVICE_CIDR: &str = "127.43.0.0/16";
 
 /// A member that is decided.
 pub(super) struct Identity {

@@ -251,7 +251,7 @@ fn valid_for(mut params: CertificateParams, days: i64) -> CertificateParams {
 }
 
 /// Writes a file that only its owner may read, whole or not at all.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let failed = |source| Error::Io { path: path.to_owned(), source };
     let mut draft = path.as_os_str().to_owned();
