@@ -41,7 +41,7 @@ pub(crate) async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Resul
         Route::GroupVersion(group, version) => discovery::resources(kinds, group, version),
         Route::OpenApiIndex => openapi::index(&api.openapi, call).await,
         Route::OpenApiDocument(path) => openapi::document(&api.openapi, path, call).await,
-        Route::OpenApiV2 => Err(openapi::version_2(call)),
+        Route::OpenApiV2 => openapi::version_2(call),
         Route::Unknown | Route::Resource(_) => Err(Status::no_such_resource()),
     }
 }

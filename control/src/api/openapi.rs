@@ -51,12 +51,42 @@ pub(crate) async fn document(
     Ok(reply)
 }
 
-/// What clients of `/openapi/v2` are told: most ask for protobuf only and turn to version 3 on this answer.
-pub(crate) fn version_2(call: &Call) -> Status {
-    match takes_json(call) {
-        Err(status) => status,
-        Ok(()) => Status::no_such_resource(),
+/// The one form in which client-go asks for version 2.
+const VERSION_2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// The same as a media type that can be parsed: `@` may not be in one.
+const VERSION_2_SENT: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// Answers `/openapi/v2` with a document that describes nothing.
+///
+/// kubectl looks there for kinds that version 3 does not have. Finding nothing, it goes on to say that there is no
+/// such kind; finding no document, it would complain about that instead. Others are better told to go to version 3.
+pub(crate) fn version_2(call: &Call) -> Result<Reply, Status> {
+    let accepted = call.header(&header::ACCEPT).unwrap_or_default();
+    if accepted.split(',').any(|range| range.trim().eq_ignore_ascii_case(VERSION_2)) {
+        let kind = HeaderValue::from_static(VERSION_2_SENT);
+        return Ok(Reply::of(StatusCode::OK, kind, Content::Whole(empty_version_2().into())));
     }
+    takes_json(call).and(Err(Status::no_such_resource()))
+}
+
+/// `Document { swagger: "2.0", info: { title, version, description }, paths: {} }` of gnostic's `openapi_v2.proto`.
+fn empty_version_2() -> Vec<u8> {
+    let mut info = field(1, b"Kubernetes");
+    info.extend(field(2, crate::KUBERNETES_VERSION.as_bytes()));
+    info.extend(field(3, b"described by version 3, at /openapi/v3"));
+    let mut document = field(1, b"2.0");
+    document.extend(field(2, &info));
+    document.extend(field(8, b""));
+    document
+}
+
+/// A length-delimited field of a protobuf message. Number and length are below 16 and 128: one byte each.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).ok().filter(|length| *length < 128);
+    let mut field = vec![number << 3 | 2, length.expect("our texts are short")];
+    field.extend_from_slice(content);
+    field
 }
 
 fn takes_json(call: &Call) -> Result<(), Status> {

@@ -93,7 +93,10 @@ async fn openapi_documents_are_kept_by_their_address() {
     assert_eq!(again.code, 304);
     assert_eq!(member.get("/openapi/v3/apis/none/v1").await.code, 404);
     let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-    assert_eq!(member.get_as("/openapi/v2", protobuf).await.code, 406);
+    let nothing = member.get_as("/openapi/v2", protobuf).await;
+    assert_eq!((nothing.code, nothing.header("content-type")), (200, protobuf.replace('@', ".")));
+    assert!(nothing.text().contains("described by version 3"));
+    assert_eq!(member.get_as("/openapi/v2", "application/json").await.code, 404);
     assert_eq!(member.get_as("/openapi/v3/apis/apps/v1", protobuf).await.code, 406);
 }
 
