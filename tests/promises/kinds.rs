@@ -38,6 +38,30 @@ const KINDS: &[(&str, &str)] = &[
         "leases.coordination.k8s.io",
         "apiVersion: coordination.k8s.io/v1\nkind: Lease\nspec: {holderIdentity: me}",
     ),
+    (
+        "jobs.batch",
+        "apiVersion: batch/v1\nkind: Job\nspec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: c, image: registry.local/a:v1}]}}}",
+    ),
+    (
+        "cronjobs.batch",
+        "apiVersion: batch/v1\nkind: CronJob\nspec: {suspend: true, schedule: '0 0 1 1 *', jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: registry.local/a:v1}]}}}}}",
+    ),
+    (
+        "roles.rbac.authorization.k8s.io",
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nrules: [{apiGroups: [''], resources: [pods], verbs: [get]}]",
+    ),
+    (
+        "clusterroles.rbac.authorization.k8s.io",
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nrules: []",
+    ),
+    (
+        "rolebindings.rbac.authorization.k8s.io",
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: a}",
+    ),
+    (
+        "clusterrolebindings.rbac.authorization.k8s.io",
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: a}",
+    ),
 ];
 
 /// The object with a name and a label.
@@ -85,7 +109,10 @@ fn exercise(cluster: &Cluster, resource: &str, kind: &str) {
     assert!(taken.contains("already exists"), "{resource}: {taken}");
     assert!(names().ends_with("/one\n"), "{resource}: {}", names());
     let table = kubectl(&["get", resource, "one"], "").ok();
-    assert!(table.contains("AGE") || table.contains("LAST SEEN"), "{resource}: {table}");
+    assert!(
+        table.contains("AGE") || table.contains("LAST SEEN") || table.contains("CREATED AT"),
+        "{resource}: {table}"
+    );
 
     for (patch, label) in [
         ([r#"{"metadata":{"labels":{"by":"merge"}}}"#, "--type=merge"], "merge"),

@@ -14,5 +14,6 @@ mod samples;
 mod security;
 mod services;
 mod tidy;
+mod unfinished;
 mod volumes;
 mod workloads;

@@ -66,6 +66,16 @@ fn batch_core_a_preview_1_module_runs_to_its_end() {
 }
 
 #[test]
+fn each_request_gets_a_fresh_instance() {
+    let cluster = Cluster::start();
+    deploy_unruly(&cluster);
+    for _ in 0..5 {
+        // It counts the bytes that another instance marked, then marks its own.
+        assert_eq!(cluster.await_answer("unruly", "/canary"), "0\n");
+    }
+}
+
+#[test]
 fn environment_comes_from_config_maps_secrets_and_the_pod_itself() {
     let cluster = Cluster::start();
     let tool = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/tool/tool.wasm");

@@ -27,10 +27,8 @@ pub struct Cluster {
     folder: Option<TempDir>,
     data_dir: PathBuf,
     banner: Value,
-    ranges: [String; 4],
+    ranges: Ranges,
     args: Vec<String>,
-    /// Holds the ranges as long as the cluster lives.
-    _claim: File,
 }
 
 impl Cluster {
@@ -46,7 +44,7 @@ impl Cluster {
         let folder = options.data_dir.is_none().then(|| tempfile::tempdir().expect("a temporary folder"));
         let data_dir =
             options.data_dir.unwrap_or_else(|| folder.as_ref().expect("made above").path().join("data"));
-        let (claim, ranges) = claim_ranges();
+        let ranges = Ranges::claim();
         let mut command = command(&data_dir, &ranges);
         command.args(&options.args);
         if options.unprivileged && crate::command::is_root() {
@@ -54,7 +52,7 @@ impl Cluster {
         }
         let mut child = command.spawn().expect("the isopod binary starts");
         let banner = read_banner(&mut child, &data_dir);
-        Cluster { child, folder, data_dir, banner, ranges, args: options.args, _claim: claim }
+        Cluster { child, folder, data_dir, banner, ranges, args: options.args }
     }
 
     /// Ends the process at once, as a power cut would, and starts it again on the same folder and addresses and with
@@ -154,10 +152,15 @@ impl Drop for Cluster {
     }
 }
 
-fn command(data_dir: &Path, ranges: &[String; 4]) -> Command {
+fn command(data_dir: &Path, ranges: &Ranges) -> Command {
     let mut command = Command::new(isopod());
     command.args(["dev", "-o", "json", "--listen", "127.0.0.1:0", "--ingress", "127.0.0.1:0", "--data-dir"]);
-    command.arg(data_dir).args(ranges).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg(data_dir)
+        .args(ranges.args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -189,20 +192,34 @@ fn without_rights(command: &Command, data_dir: &Path) -> Command {
 /// Pairs of /16 ranges that tests share: 127.60 and 127.61 up to 127.252 and 127.253.
 const PAIRS: u32 = 97;
 
-/// A pair of ranges that no other test has while the lock is held, so that clusters side by side do not meet.
-fn claim_ranges() -> (File, [String; 4]) {
-    let folder = std::env::temp_dir().join("isopod-test-ranges");
-    std::fs::create_dir_all(&folder).expect("a folder for locks can be made");
-    for attempt in 0..PAIRS {
-        let pair = (std::process::id() + attempt) % PAIRS;
-        let lock = File::create(folder.join(pair.to_string())).expect("a lock file can be made");
-        if lock.try_lock().is_ok() {
-            let base = 60 + 2 * pair;
-            let range = |second: u32| format!("127.{second}.0.0/16");
-            return (lock, ["--pod-cidr".into(), range(base), "--service-cidr".into(), range(base + 1)]);
+/// A pair of ranges that no other test has while this lives, so that clusters side by side do not meet.
+pub struct Ranges {
+    args: [String; 4],
+    _lock: File,
+}
+
+impl Ranges {
+    /// Takes a pair that is free.
+    pub fn claim() -> Ranges {
+        let folder = std::env::temp_dir().join("isopod-test-ranges");
+        std::fs::create_dir_all(&folder).expect("a folder for locks can be made");
+        for attempt in 0..PAIRS {
+            let pair = (std::process::id() + attempt) % PAIRS;
+            let lock = File::create(folder.join(pair.to_string())).expect("a lock file can be made");
+            if lock.try_lock().is_ok() {
+                let base = 60 + 2 * pair;
+                let range = |second: u32| format!("127.{second}.0.0/16");
+                let args = ["--pod-cidr".into(), range(base), "--service-cidr".into(), range(base + 1)];
+                return Ranges { args, _lock: lock };
+            }
         }
+        panic!("all {PAIRS} pairs of address ranges are taken by other tests");
     }
-    panic!("all {PAIRS} pairs of address ranges are taken by other tests");
+
+    /// Arguments of `isopod dev` and `isopod demo`.
+    pub fn args(&self) -> &[String] {
+        &self.args
+    }
 }
 
 #[track_caller]

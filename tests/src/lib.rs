@@ -9,6 +9,6 @@ pub mod cluster;
 pub mod command;
 pub mod wait;
 
-pub use cluster::{Cluster, Options};
+pub use cluster::{Cluster, Options, Ranges};
 pub use command::{Outcome, run};
 pub use wait::eventually;

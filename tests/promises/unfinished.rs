@@ -1,0 +1,56 @@
+//! What is unfinished answers with an error or an event that says so: nobody waits for something that never comes.
+
+use isopod_tests::Cluster;
+
+#[test]
+fn verbs_that_are_not_there_yet_say_so() {
+    let cluster = Cluster::start();
+    super::kubectl::deploy_unruly(&cluster);
+    for (args, words) in [
+        (&["exec", "unruly", "--", "ls"][..], "does not support running commands in containers yet"),
+        (&["attach", "unruly"], "does not support attaching to containers yet"),
+        (&["port-forward", "pod/unruly", ":80"], "does not support port forwarding yet"),
+        (&["debug", "unruly", "--image=x"], "does not support ephemeral containers yet"),
+        (&["create", "token", "default"], "failed to create token"),
+        (&["get", "customresourcedefinitions"], "doesn't have a resource type"),
+    ] {
+        let error = cluster.kubectl(args).err();
+        assert!(error.contains(words), "{args:?}: {error}");
+    }
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}";
+    let error = cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], manifest).err();
+    assert!(error.contains("server-side apply is not supported yet"), "{error}");
+    let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: a}";
+    let error = cluster.kubectl_with(&["apply", "-f", "-"], claim).err();
+    assert!(error.contains("no matches for kind \"PersistentVolumeClaim\""), "{error}");
+}
+
+#[test]
+fn pods_that_need_what_is_not_there_yet_say_so() {
+    let cluster = Cluster::start();
+    cluster.push_guest("tool");
+    for (name, spec, words) in [
+        (
+            "claim",
+            "volumes: [{name: v, persistentVolumeClaim: {claimName: x}}]",
+            "volumes of type persistentVolumeClaim are not supported",
+        ),
+        (
+            "token",
+            "volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
+            "projected service account tokens and trust bundles are not supported",
+        ),
+        (
+            "runtime",
+            "runtimeClassName: runc, volumes: [{name: v, emptyDir: {}}]",
+            "runtimeClassName \"runc\" is not offered by this node",
+        ),
+    ] {
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{{spec}, containers: [{{name: c, image: registry.local/tool:v1, volumeMounts: [{{name: v, mountPath: /v}}]}}]}}"
+        ));
+        cluster.await_event(name, words);
+        let why = cluster.isopod(&["why", &format!("pod/{name}")]).ok();
+        assert!(why.contains(words), "{why}");
+    }
+}
