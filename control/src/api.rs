@@ -25,6 +25,7 @@ mod query;
 mod read;
 mod reply;
 mod restrict;
+mod review;
 mod route;
 mod scale;
 mod selection;
@@ -58,10 +59,11 @@ pub use self::log::{NodeApi, NodeUnreachable};
 use self::metrics::{Metrics, Subject};
 use self::reply::Reply;
 pub use self::reply::{BoxError, ResponseBody};
+use self::restrict::Caller;
 use self::route::Route;
 use self::verb::Verb;
 use crate::objects::{Commit, Objects};
-use crate::security::Identity;
+use crate::security::{Access, Identity};
 
 /// Watches open at once on one member; each costs some kilobytes.
 const WATCHES_MAX: usize = 20_000;
@@ -70,6 +72,8 @@ const WATCHES_MAX: usize = 20_000;
 pub struct Config {
     /// The objects that are served.
     pub objects: Objects,
+    /// Who may do what.
+    pub access: Access,
     /// How to ask nodes for logs.
     pub nodes: Arc<dyn NodeApi>,
     /// Where clients reach the API, as `host:port`.
@@ -85,6 +89,7 @@ pub struct Config {
 /// The API of one member.
 pub struct Api {
     objects: Objects,
+    access: Access,
     nodes: Arc<dyn NodeApi>,
     address: String,
     build: Build,
@@ -112,12 +117,13 @@ pub(crate) struct Addressed<'a> {
 impl Api {
     /// The API over a member's objects.
     pub fn new(config: Config) -> Api {
-        let Config { objects, nodes, address, build, metrics, shutdown } = config;
+        let Config { objects, access, nodes, address, build, metrics, shutdown } = config;
         let openapi = Arc::new(Documents::new(objects.kinds()));
         let facts = discovery::build_facts(&build);
         let metrics = Metrics::new(metrics, facts, objects.store().clone(), objects.kinds());
         Api {
             objects,
+            access,
             nodes,
             address,
             build,
@@ -130,6 +136,11 @@ impl Api {
             ready: Check::ready(),
             shutdown,
         }
+    }
+
+    /// Who makes a request, to ask what it may write.
+    pub(crate) fn caller<'a>(&'a self, call: &'a Call) -> Caller<'a> {
+        Caller { access: &self.access, identity: &call.identity }
     }
 
     /// The same, ready only while `is_ready` says so too; `name` is the check's in `/readyz?verbose`.

@@ -1,8 +1,10 @@
-//! The objects of an empty cluster: its namespaces, and the Service by which pods find the API.
+//! The objects of an empty cluster: its namespaces, the Service by which pods find the API, and the roles that everybody
+//! knows.
 //!
 //! They are created when they are missing, at the start of every term, and the API's address is kept up to date.
 //! What every namespace has besides is the business of `controllers::namespace_defaults`.
 
+mod roles;
 #[cfg(test)]
 mod tests;
 
@@ -76,7 +78,8 @@ pub async fn create(objects: &Objects, config: &Config) -> Result<(), Status> {
         let subsets = wanted.subsets.clone();
         (stored.subsets != subsets).then(|| Endpoints { subsets, ..stored.clone() })
     })
-    .await
+    .await?;
+    roles::create(objects).await
 }
 
 /// The Service with the port at which the API really listens, if it has another one.

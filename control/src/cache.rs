@@ -19,6 +19,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, ReplicationController, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 
 use crate::controllers::facts;
 pub(crate) use key::ObjectKey;
@@ -156,6 +157,7 @@ cached! {
     jobs: Job,
     cron_jobs: CronJob,
     leases: Lease,
+    cluster_roles: ClusterRole,
 }
 
 impl std::fmt::Debug for View {

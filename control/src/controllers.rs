@@ -4,6 +4,7 @@
 //! queues, plans and applies. Plans are level-driven: they see the whole state and are never told what changed.
 
 mod claim;
+mod cluster_roles;
 mod cron_job;
 mod deployment;
 pub(crate) mod endpoint_slice;
@@ -58,6 +59,7 @@ pub(crate) fn spawn_all(
     starter.start(node_lifecycle::shell::NodeLifecycle::new(config.nodes));
     starter.start(taint_eviction::TaintEviction);
     starter.start(pod_collector::PodCollector::default());
+    starter.start(cluster_roles::ClusterRoles);
 }
 
 struct Starter<'a> {

@@ -177,6 +177,11 @@ impl Member {
         let _peers_stop = peers_stop.clone().drop_guard();
         let mut driver = tokio::spawn(self.driver.run(store_stop.clone()));
         let mut parts = JoinSet::new();
+        let access = self.front.access.clone().run(serving.clone());
+        parts.spawn(async {
+            access.await;
+            Ok("authorization")
+        });
         let listener = serve::run(self.listener, self.tls, self.front, serving.clone());
         parts.spawn(async {
             listener

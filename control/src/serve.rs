@@ -29,7 +29,7 @@ use self::patience::Patience;
 use crate::api::{self, Api};
 use crate::membership::{self, Membership};
 use crate::registry::{self, Registry};
-use crate::security::{Attributes, Decision, Identity, authorize};
+use crate::security::{Access, Attributes, Decision, Identity};
 
 /// Connections at once. Each costs some tens of kilobytes; past the bound new ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 8192;
@@ -49,6 +49,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// What a connection is answered with.
 pub(crate) struct Front {
     pub(crate) api: Arc<Api>,
+    pub(crate) access: Access,
     pub(crate) registry: Registry,
     pub(crate) membership: Arc<Membership>,
 }
@@ -168,17 +169,24 @@ fn answer(
     if !is_registry && !is_membership {
         return api::handle(Arc::clone(&front.api), identity, request).boxed();
     }
-    let verb = request.method().as_str().to_ascii_lowercase();
-    let decision = authorize(&identity, &Attributes::Path { verb: &verb, path });
-    match decision {
-        Decision::Allow if is_registry => {
-            let registry = front.registry.clone();
-            async move { registry.handle(request).await }.boxed()
+    let (access, method) = (front.access.clone(), request.method().clone());
+    let is_open = membership::serve::is_open(&method, path);
+    let (registry, membership) = (front.registry.clone(), Arc::clone(&front.membership));
+    async move {
+        let verb = method.as_str().to_ascii_lowercase();
+        let decision = match access.identify(&identity, request.headers()).await {
+            Ok(caller) => {
+                let path = request.uri().path();
+                access.authorize(&caller, &Attributes::Path { verb: &verb, path }).await
+            }
+            Err(status) => Decision::Deny(status.message),
+        };
+        match decision {
+            Decision::Allow if is_registry => registry.handle(request).await,
+            Decision::Deny(reason) if is_registry => registry::denied(&reason),
+            Decision::Deny(reason) if !is_open => membership::serve::denied(&reason),
+            _ => membership::serve::handle(membership, request).await,
         }
-        Decision::Deny(reason) if is_registry => std::future::ready(registry::denied(&reason)).boxed(),
-        Decision::Deny(reason) if !membership::serve::is_open(request.method(), path) => {
-            std::future::ready(membership::serve::denied(&reason)).boxed()
-        }
-        _ => membership::serve::handle(Arc::clone(&front.membership), request).boxed(),
     }
+    .boxed()
 }

@@ -23,7 +23,7 @@ pub(crate) fn push_hello(cluster: &Cluster, tag: &str) {
 }
 
 #[track_caller]
-fn assert_has(text: &str, parts: &[&str]) {
+pub(crate) fn assert_has(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "{part:?} is missing in:\n{text}");
     }

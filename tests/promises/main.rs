@@ -8,6 +8,7 @@ mod kinds;
 mod kubectl;
 mod nodes;
 mod probes;
+mod rbac;
 mod recovery;
 mod registry;
 mod samples;

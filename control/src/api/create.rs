@@ -9,7 +9,7 @@ use isopod_spec::status::Status;
 use super::call::Call;
 use super::reply::Reply;
 use super::view::View;
-use super::{Api, body, restrict};
+use super::{Api, body};
 use crate::objects::Written;
 
 /// Stores the object in the body.
@@ -21,7 +21,7 @@ pub(crate) async fn create(
 ) -> Result<Reply, Status> {
     let (commit, view) = (call.commit()?, view(kind, call)?);
     let decoded = body::object(call, kind).await?;
-    restrict::create(&call.identity, kind, decoded.object.as_ref())?;
+    api.caller(call).may_create(kind, namespace, decoded.object.as_ref())?;
     let written = api.objects.create_object(kind, namespace, decoded.object, commit).await?;
     Ok(written_reply(&view, &written)?.warn(decoded.warnings))
 }

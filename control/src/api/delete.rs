@@ -17,12 +17,12 @@ use super::cursor::{Cursor, Walked};
 use super::options;
 use super::query::Query;
 use super::reply::Reply;
+use super::restrict::Caller;
 use super::selection::Selection;
 use super::view::{ListHead, View};
-use super::{Addressed, Api, body, restrict};
+use super::{Addressed, Api, body};
 use crate::objects::stored::MetadataView;
 use crate::objects::{Commit, DeleteOptions, Deleted, Propagation, decode_stored};
-use crate::security::Identity;
 
 /// Deletions of one `deletecollection` that are under way at once: enough to fill the store's batches.
 const DELETES_AT_ONCE: usize = 64;
@@ -32,7 +32,7 @@ pub(crate) async fn delete(api: &Api, on: &Addressed<'_>, call: &mut Call) -> Re
     let view = view(on.kind, call)?;
     let (options, commit) = delete_options(call).await?;
     if call.identity.node().is_some() {
-        may_delete(api, on, &call.identity)?;
+        may_delete(api, on, api.caller(call))?;
     }
     let deleted = api.objects.delete_object(on.kind, on.namespace, on.name, &options, commit).await?;
     if deleted.gone && !on.kind.delete_returns_object {
@@ -43,10 +43,10 @@ pub(crate) async fn delete(api: &Api, on: &Addressed<'_>, call: &mut Call) -> Re
 }
 
 /// A pod's node never changes once it has one, so looking before the deletion is enough.
-fn may_delete(api: &Api, on: &Addressed<'_>, identity: &Identity) -> Result<(), Status> {
+fn may_delete(api: &Api, on: &Addressed<'_>, caller: Caller<'_>) -> Result<(), Status> {
     let snapshot = api.objects.store().snapshot();
     match snapshot.get(&on.kind.key(on.namespace, on.name)) {
-        Some(entry) => restrict::change(identity, on.kind, decode_stored(on.kind, entry)?.as_ref()),
+        Some(entry) => caller.may_change(on.kind, decode_stored(on.kind, entry)?.as_ref()),
         None => Ok(()),
     }
 }

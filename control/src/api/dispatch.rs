@@ -8,24 +8,26 @@ use isopod_spec::status::{GroupResource, Status};
 
 use super::call::Call;
 use super::discovery::Groups;
+use super::negotiate::Form;
 use super::reply::Reply;
 use super::route::{ResourcePath, Route};
 use super::verb::Verb;
 use super::{
-    Addressed, Api, create, delete, discovery, health, list, load, openapi, patch, read, subresource, update,
-    watch,
+    Addressed, Api, create, delete, discovery, health, list, load, openapi, patch, read, review, subresource,
+    update, watch,
 };
-use crate::security::{Attributes, Decision, Identity, authorize};
+use crate::security::{Attributes, Decision, ResourceAttributes};
 
 /// Answers a request.
 pub(crate) async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Result<Reply, Status> {
+    call.identity = api.access.identify(&call.identity, &call.headers).await?;
     if let Route::Resource(path) = route {
         let verb = Verb::of(path, call).ok_or_else(|| not_allowed(path, &call.method))?;
-        allow_resource(&call.identity, path, verb)?;
+        allow_resource(api, call, path, verb).await?;
         let allowed = load::time_allowed(&call.query);
         return api.load.run(verb.share(), allowed, resource(api, path, verb, call)).await;
     }
-    allow_path(call)?;
+    allow_path(api, call).await?;
     if !matches!(call.method, Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed(GroupResource { group: "", resource: "" }, "this method"));
     }
@@ -54,27 +56,32 @@ fn group_resource(path: &ResourcePath) -> GroupResource<'_> {
     GroupResource { group: &path.group, resource: &path.resource }
 }
 
-fn allow_resource(identity: &Identity, path: &ResourcePath, verb: Verb) -> Result<(), Status> {
-    let name = path.name.as_deref().unwrap_or_default();
+async fn allow_resource(api: &Api, call: &Call, path: &ResourcePath, verb: Verb) -> Result<(), Status> {
+    let lists = matches!(verb, Verb::List | Verb::Watch);
+    let selected = |field| call.query.selected(field).filter(|_| lists).unwrap_or_default();
+    let name = path.name.as_deref().unwrap_or_else(|| selected("metadata.name"));
     // A namespace is in itself, so that rights in a namespace may cover it.
     let own = if path.resource == "namespaces" && path.group.is_empty() { name } else { "" };
-    let attributes = Attributes::Resource {
+    let attributes = Attributes::Resource(ResourceAttributes {
         verb: verb.as_str(),
         group: &path.group,
         resource: &path.resource,
         subresource: path.subresource.as_deref().unwrap_or_default(),
         namespace: path.namespace.as_deref().unwrap_or(own),
         name,
-    };
-    match authorize(identity, &attributes) {
+        of_node: selected("spec.nodeName"),
+        metadata_only: matches!(call.form(), Ok((Form::Partial, _))),
+    });
+    match api.access.authorize(&call.identity, &attributes).await {
         Decision::Allow => Ok(()),
         Decision::Deny(why) => Err(Status::forbidden(group_resource(path), name, &why)),
     }
 }
 
-fn allow_path(call: &Call) -> Result<(), Status> {
+async fn allow_path(api: &Api, call: &Call) -> Result<(), Status> {
     let verb = call.method.as_str().to_ascii_lowercase();
-    match authorize(&call.identity, &Attributes::Path { verb: &verb, path: &call.path }) {
+    let attributes = Attributes::Path { verb: &verb, path: &call.path };
+    match api.access.authorize(&call.identity, &attributes).await {
         Decision::Allow => Ok(()),
         Decision::Deny(why) => Err(Status::forbidden(GroupResource { group: "", resource: "" }, "", &why)),
     }
@@ -117,6 +124,9 @@ async fn collection(
         Verb::List => list::list(api, kind, namespace, call).await,
         Verb::Watch => watch::watch(api, kind, namespace, call).await,
         Verb::DeleteCollection => delete::delete_collection(api, kind, namespace, call).await,
+        Verb::Create if kind.namespaced() == namespace.is_some() && kind.is_review => {
+            review::answer(api, kind, namespace.unwrap_or_default(), call).await
+        }
         Verb::Create if kind.namespaced() == namespace.is_some() => {
             create::create(api, kind, namespace.unwrap_or_default(), call).await
         }

@@ -13,7 +13,7 @@ use super::body::{self, Decoded};
 use super::call::{Call, FieldValidation};
 use super::create::{view, written_reply};
 use super::reply::Reply;
-use super::{Addressed, Api, restrict};
+use super::{Addressed, Api};
 use crate::objects::{Change, Current};
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -40,12 +40,12 @@ pub(crate) async fn patch(
     let (commit, view, validation) = (call.commit()?, view(on.kind, call)?, call.field_validation()?);
     let patch = read(call).await?;
     let change = Change { kind: on.kind, namespace: on.namespace, name: on.name, target, commit };
-    let mut warnings = Vec::new();
+    let (caller, mut warnings) = (api.caller(call), Vec::new());
     let written = api
         .objects
         .update_object(&change, |current| {
-            restrict::change(&call.identity, on.kind, current.object)?;
             let Decoded { object, warnings: found } = patch.object(on.kind, current, validation)?;
+            caller.may_replace(on.kind, current.object, object.as_ref())?;
             warnings = found;
             Ok(object)
         })

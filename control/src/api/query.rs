@@ -40,6 +40,16 @@ impl Query {
         self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
+    /// The one value that the field selector lets a field have. Only what is told apart without doubt.
+    pub(crate) fn selected(&self, field: &str) -> Option<&str> {
+        let selector = self.text("fieldSelector").filter(|selector| !selector.contains('\\'))?;
+        let value = selector.split(',').find_map(|term| {
+            let rest = term.trim().strip_prefix(field)?.trim_start();
+            rest.strip_prefix("==").or_else(|| rest.strip_prefix('='))
+        });
+        value.map(str::trim).filter(|value| !value.is_empty() && !value.contains('='))
+    }
+
     /// A boolean as Kubernetes reads it: absent is `None`; `false`, `f` and `0` are false, all else is true.
     pub(crate) fn flag(&self, name: &str) -> Option<bool> {
         self.get(name).map(|value| {
@@ -76,6 +86,22 @@ mod tests {
         assert_eq!(query.all("x").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(query.get("nothing"), None);
         assert_eq!(Query::parse(None), Query::default());
+    }
+
+    #[test]
+    fn a_field_selector_tells_the_value_it_insists_on() {
+        for (selector, expected) in [
+            ("metadata.name%3Da", Some("a")),
+            ("x%3Dy,metadata.name%3D%3Da", Some("a")),
+            ("metadata.name!%3Da", None),
+            ("metadata.names%3Da", None),
+            ("metadata.name%3D", None),
+            ("metadata.name%3Da%5C,b", None),
+            ("metadata.name%3D%3D%3Da", None),
+        ] {
+            let query = Query::parse(Some(&format!("fieldSelector={selector}")));
+            assert_eq!(query.selected("metadata.name"), expected, "{selector}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The API driven in process, without TLS, over a real store.
 
+mod access;
 mod create;
 mod delete;
 mod discovery;

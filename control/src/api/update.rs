@@ -7,7 +7,7 @@ use super::body;
 use super::call::Call;
 use super::create::{view, written_reply};
 use super::reply::Reply;
-use super::{Addressed, Api, restrict};
+use super::{Addressed, Api};
 use crate::objects::{Change, Current};
 
 /// Replaces what `target` names by what the body holds.
@@ -23,7 +23,7 @@ pub(crate) async fn update(
     let change = Change { kind: on.kind, namespace: on.namespace, name: on.name, target, commit };
     let creates = on.kind.create_on_update && target == Target::Main;
     let make = |current: &Current<'_>| {
-        restrict::change(&call.identity, on.kind, current.object)?;
+        api.caller(call).may_replace(on.kind, current.object, object.as_ref())?;
         Ok(object.clone())
     };
     let written = match api.objects.update_object(&change, make).await {
@@ -35,7 +35,7 @@ pub(crate) async fn update(
                     on.name
                 )));
             }
-            restrict::create(&call.identity, on.kind, object.as_ref())?;
+            api.caller(call).may_create(on.kind, on.namespace, object.as_ref())?;
             api.objects.create_object(on.kind, on.namespace, object, commit).await?
         }
         outcome => outcome?,

@@ -24,7 +24,7 @@ use crate::objects::Objects;
 use crate::peers::{PeerMetrics, Peers};
 use crate::registry::{self, OverTls, Registry};
 use crate::security::ca::{self, CertificateAuthority, Subject};
-use crate::security::{kubeconfig, tls};
+use crate::security::{Access, kubeconfig, tls};
 use crate::serve::Front;
 
 impl Member {
@@ -138,6 +138,7 @@ impl Parts<'_> {
         let known = self.store.clone();
         let others = move || record::others(&known.snapshot(), own).map(|other| other.api_address).collect();
         let others = Arc::new(OverTls::new(tls.clone(), others));
+        let access = Access::new(self.store.clone());
         let mut metrics = Metrics::default();
         metrics.register_collector(Box::new(PeerMetrics(self.peers.clone())));
         let data_dir = &self.config.data_dir;
@@ -145,12 +146,14 @@ impl Parts<'_> {
             registry: Registry::open(data_dir, self.store.clone(), others, registry::Limits::default())?,
             api: Arc::new(Api::new(api::Config {
                 objects,
+                access: access.clone(),
                 nodes: Arc::new(NodeClient::new(tls)),
                 address: api.advertised.clone(),
                 build: api::Build { version: env!("CARGO_PKG_VERSION").into(), commit: String::new() },
                 metrics,
                 shutdown: draining,
             })),
+            access,
             membership: Arc::new(membership),
         }))
     }

@@ -2,11 +2,19 @@
 //!
 //! As Kubernetes reads X.509 client certificates: the common name is the user, each organization is a group.
 
+use std::collections::BTreeMap;
+
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+/// The user of a caller who showed no identity.
+pub const ANONYMOUS: &str = "system:anonymous";
 /// The group of every caller who showed a valid identity.
 pub const AUTHENTICATED: &str = "system:authenticated";
+/// The group of every caller who did not.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// The group of all service accounts; those of one namespace are in `system:serviceaccounts:<namespace>` too.
+pub const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 /// The group that may do everything.
 pub const MASTERS: &str = "system:masters";
 /// The group of all nodes; a node's user is `system:node:<name>`.
@@ -16,23 +24,47 @@ pub const NODES: &str = "system:nodes";
 pub const MEMBERS: &str = "system:members";
 
 /// A caller, after authentication.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The user name, `system:anonymous` when nothing was shown.
     pub user: String,
     /// The groups, `system:unauthenticated` alone for an anonymous caller.
     pub groups: Vec<String>,
+    /// Tells the user from another of the same name, where users have such a thing; else empty.
+    pub uid: String,
+    /// What else is known, by key.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// The user that a service account is.
+pub fn service_account_user(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
 }
 
 impl Identity {
     /// A caller who showed no certificate.
     pub fn anonymous() -> Identity {
-        Identity { user: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()] }
+        Identity::named(ANONYMOUS, &[UNAUTHENTICATED])
+    }
+
+    /// A user in groups, of whom nothing else is known.
+    pub fn named(user: &str, groups: &[&str]) -> Identity {
+        Identity {
+            user: user.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            ..Identity::default()
+        }
+    }
+
+    /// A service account, by its name alone.
+    pub fn service_account(namespace: &str, name: &str) -> Identity {
+        let own = format!("{SERVICE_ACCOUNTS}:{namespace}");
+        Identity::named(&service_account_user(namespace, name), &[SERVICE_ACCOUNTS, &own, AUTHENTICATED])
     }
 
     /// The control plane itself, for writes made inside the process.
     pub fn control_plane() -> Identity {
-        Identity { user: "system:isopod".into(), groups: vec![MASTERS.into(), AUTHENTICATED.into()] }
+        Identity::named("system:isopod", &[MASTERS, AUTHENTICATED])
     }
 
     /// The identity in a certificate whose chain the TLS layer has already verified.
@@ -49,12 +81,17 @@ impl Identity {
         let mut groups: Vec<String> =
             subject.iter_organization().filter_map(|group| group.as_str().ok()).map(Into::into).collect();
         groups.push(AUTHENTICATED.into());
-        Identity { user: user.into(), groups }
+        Identity { user: user.into(), groups, ..Identity::default() }
     }
 
     /// Whether the caller belongs to `group`.
     pub fn is_in(&self, group: &str) -> bool {
         self.groups.iter().any(|own| own == group)
+    }
+
+    /// Namespace and name when this is the identity of a service account.
+    pub fn as_service_account(&self) -> Option<(&str, &str)> {
+        self.user.strip_prefix("system:serviceaccount:")?.split_once(':')
     }
 
     /// The node's name when this is the identity of a node.
@@ -92,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_node_user_outside_the_nodes_group_is_no_node() {
-        let identity = Identity { user: "system:node:n1".into(), groups: vec![AUTHENTICATED.into()] };
+        let identity = Identity::named("system:node:n1", &[AUTHENTICATED]);
         assert_eq!(identity.node(), None);
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::Policy;
 use crate::api::{Api, Build, Config, NodeApi, NodeUnreachable, ResponseBody, handle};
 use crate::objects::Objects;
-use crate::security::Identity;
+use crate::security::{Access, Identity};
 
 /// Longest wait of a test for something that should happen at once.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -109,8 +109,11 @@ impl Member {
             .expect("the store is open");
         let policy = Policy { service_range: "10.43.0.0/24".parse().expect("a range") };
         let objects = Objects::new(store, policy);
+        let access = Access::new(objects.store().clone());
+        tokio::spawn(access.clone().run(shutdown.clone()));
         let api = Arc::new(Api::new(Config {
             objects: objects.clone(),
+            access: access.clone(),
             nodes: Arc::new(EchoNode),
             address: "127.0.0.1:6443".to_owned(),
             build: Build { version: "0.0.0".to_owned(), commit: String::new() },

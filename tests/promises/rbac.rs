@@ -1,0 +1,86 @@
+//! Who may do what, as people use it: kubectl with roles, in another's name, with tokens.
+
+use isopod_tests::{Cluster, eventually};
+
+use crate::kubectl::assert_has;
+
+/// Runs kubectl as another user, whose groups are those of everybody who is known.
+#[track_caller]
+fn as_user(cluster: &Cluster, user: &str, args: &[&str]) -> Result<String, String> {
+    let outcome = cluster.kubectl(&[&["--as", user], args].concat());
+    if outcome.success() { Ok(outcome.stdout) } else { Err(outcome.stderr) }
+}
+
+#[test]
+fn the_default_roles_let_people_view_edit_and_administer_a_namespace() {
+    let cluster = Cluster::start();
+    cluster.kubectl(&["create", "namespace", "shop"]).ok();
+    for (user, role) in [("vera", "view"), ("eda", "edit"), ("ada", "admin")] {
+        let (role, user) = (format!("--clusterrole={role}"), format!("--user={user}"));
+        cluster.kubectl(&["create", "rolebinding", &user[7..], &role, &user, "-n", "shop"]).ok();
+    }
+    // `admin`, `edit` and `view` are made of other roles by a controller.
+    eventually("the roles are put together", || {
+        as_user(&cluster, "ada", &["get", "roles", "-n", "shop"]).and(as_user(
+            &cluster,
+            "vera",
+            &["get", "pods", "-n", "shop"],
+        ))
+    });
+    let refused = as_user(&cluster, "vera", &["get", "pods"]).expect_err("another namespace");
+    assert_has(
+        &refused,
+        &[
+            r#"pods is forbidden: User "vera" cannot list resource "pods" in API group "" in the namespace "default""#,
+        ],
+    );
+    for (user, args, allowed) in [
+        ("vera", &["get", "secrets"][..], false),
+        ("vera", &["create", "configmap", "v"], false),
+        ("eda", &["get", "secrets"], true),
+        ("eda", &["create", "configmap", "e"], true),
+        ("eda", &["create", "role", "e", "--verb=get", "--resource=pods"], false),
+        ("eda", &["delete", "configmap", "e"], true),
+        ("ada", &["create", "role", "reader", "--verb=get,list", "--resource=pods"], true),
+        ("ada", &["create", "rolebinding", "readers", "--role=reader", "--user=ron"], true),
+        ("ada", &["create", "role", "nodes", "--verb=get", "--resource=nodes"], false),
+        ("ada", &["create", "rolebinding", "root", "--clusterrole=cluster-admin", "--user=ada"], false),
+        ("ada", &["get", "nodes"], false),
+        ("ron", &["get", "pods"], true),
+        ("ron", &["get", "configmaps"], false),
+    ] {
+        let outcome = as_user(&cluster, user, &[args, &["-n", "shop"]].concat());
+        assert_eq!(outcome.is_ok(), allowed, "{user} {args:?}: {outcome:?}");
+    }
+    let refused =
+        as_user(&cluster, "ada", &["create", "clusterrolebinding", "x", "--clusterrole=view", "--user=x"]);
+    assert_has(&refused.expect_err("the cluster is not hers"), &["at the cluster scope"]);
+}
+
+#[test]
+fn kubectl_auth_tells_who_one_is_and_what_one_may() {
+    let cluster = Cluster::start();
+    let whoami = cluster.kubectl(&["auth", "whoami"]).ok();
+    assert_has(&whoami, &["isopod-admin", "system:masters", "system:authenticated"]);
+    let whoami = cluster.kubectl(&["auth", "whoami", "--as", "jane", "--as-group", "ops"]);
+    assert_has(&whoami.stderr, &["User \"jane\" cannot create resource \"selfsubjectreviews\""]);
+    let groups = ["--as-group", "ops", "--as-group", "system:authenticated"];
+    let whoami = as_user(&cluster, "jane", &[&["auth", "whoami"][..], &groups].concat()).expect("answered");
+    assert_has(&whoami, &["jane", "ops"]);
+    assert_eq!(cluster.kubectl(&["auth", "can-i", "delete", "nodes"]).ok().trim(), "yes");
+    assert_has(&cluster.kubectl(&["auth", "can-i", "--list"]).ok(), &["*.*", "[*]"]);
+
+    cluster.kubectl(&["create", "clusterrole", "reader", "--verb=get,list", "--resource=pods"]).ok();
+    cluster.kubectl(&["create", "rolebinding", "readers", "--clusterrole=reader", "--user=jane"]).ok();
+    let can = |args: &[&str]| {
+        let outcome = cluster.kubectl(&[&["auth", "can-i", "--as", "jane"], args].concat());
+        outcome.stdout.trim().to_owned()
+    };
+    assert_eq!(can(&["list", "pods"]), "yes");
+    assert_eq!(can(&["list", "pods", "-n", "kube-system"]), "no");
+    assert_eq!(can(&["get", "pods/log"]), "no");
+    assert_has(&can(&["--list"]), &["pods", "[get list]"]);
+    assert_has(&cluster.kubectl(&["describe", "clusterrole", "reader"]).ok(), &["pods", "[get list]"]);
+    let bindings = cluster.kubectl(&["get", "rolebindings", "-o", "wide"]).ok();
+    assert_has(&bindings, &["ROLE", "ClusterRole/reader", "jane"]);
+}
