@@ -129,7 +129,7 @@ impl Driver {
             self.member.take_jobs().into_iter().try_for_each(|job| worker.give(job))?;
             let answered = shared.counters.txns.load(Ordering::Relaxed) - answered;
             gather(&shared, answered, slowest);
-            wait = self.wait(clock.elapsed());
+            wait = self.wait(ticked, clock.elapsed());
         }
         Ok(())
     }
@@ -142,12 +142,14 @@ impl Driver {
         }
     }
 
-    fn wait(&self, now: Duration) -> Duration {
+    fn wait(&self, ticked: Duration, now: Duration) -> Duration {
         if self.member.wants_more() {
             return Duration::ZERO;
         }
-        let tick = if self.member.needs_ticks() { TICK } else { IDLE };
-        self.member.wake_at().map_or(tick, |at| tick.min(at.saturating_sub(now)))
+        // Never sooner than a whole tick after the last one: what others promise for so many ticks relies on it.
+        let next = if self.member.needs_ticks() { ticked + TICK } else { now + IDLE };
+        let wake = self.member.wake_at().map_or(next, |at| next.min(at));
+        wake.saturating_sub(now)
     }
 }
 

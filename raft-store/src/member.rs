@@ -20,6 +20,7 @@ mod snapshots;
 mod upkeep;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -52,9 +53,12 @@ use upkeep::Upkeep;
 pub(crate) use changes::change_of;
 pub(crate) use join::JOINING_FILE;
 
-/// Raft's clock: an election begins after ten to twenty of these without a leader, a heartbeat is sent every two.
+/// Raft's clock: a heartbeat is sent every two of these; for ten after one, nobody votes for another leader.
 pub(crate) const TICK: Duration = Duration::from_millis(20);
 const ELECTION_TICKS: usize = 10;
+/// An election begins after so many without a leader: later than the others may vote, also those whose clock began
+/// between two ticks, because a vote that is refused costs another such time.
+const CAMPAIGN_TICKS: Range<usize> = ELECTION_TICKS + 2..2 * ELECTION_TICKS;
 const HEARTBEAT_TICKS: usize = 2;
 
 /// Size of one message with entries, about; larger ones would delay heartbeats behind them.
@@ -144,6 +148,8 @@ impl Member {
         let options = raft::Config {
             id: config.member.0,
             election_tick: ELECTION_TICKS,
+            min_election_tick: CAMPAIGN_TICKS.start,
+            max_election_tick: CAMPAIGN_TICKS.end,
             heartbeat_tick: HEARTBEAT_TICKS,
             applied: applied.index,
             max_size_per_msg: MESSAGE_BYTES,
@@ -300,7 +306,8 @@ impl Member {
 
     /// When it wants to be called though nothing came in.
     pub(crate) fn wake_at(&self) -> Option<Duration> {
-        self.full_until
+        let task_at = self.forwards.next_task_at().map(|at| at.max(self.now + TICK));
+        self.full_until.into_iter().chain(task_at).min()
     }
 
     /// Refuses what was not proposed yet. What was, stays without an answer: it may be in the log.

@@ -9,7 +9,10 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::disk::memory::{Faults, MemoryDisk};
 use crate::transport::Alone;
-use crate::{ClusterId, Config, KeyRange, Op, ProposeError, ReadError, Revision, Store, Txn};
+use crate::{
+    ClusterId, Config, KeyRange, MemberId, MembershipChange, Op, ProposeError, ReadError, Revision, Store,
+    Txn,
+};
 
 /// Small files, so that a short test goes through several segments and snapshots.
 fn config() -> Config {
@@ -239,4 +242,13 @@ async fn a_driver_that_is_dropped_leaves_nobody_waiting() {
     drop(driver);
     assert_eq!(early.await.expect("no panic"), Err(ProposeError::Closed));
     assert_eq!(put(&store, "/a", "1").await, Err(ProposeError::Closed));
+}
+
+#[tokio::test]
+async fn a_change_of_members_right_after_opening_waits_for_nothing_else() {
+    let disk = MemoryDisk::default();
+    let running = Running::open(&disk);
+    let change = MembershipChange::AddLearner(MemberId(2));
+    assert_eq!(running.store.change_membership(change).await, Ok(()));
+    running.close().await.expect("it ends well");
 }

@@ -88,6 +88,11 @@ impl Forwards {
         }
     }
 
+    /// When the next task is due.
+    pub(super) fn next_task_at(&self) -> Option<Duration> {
+        self.tasks.iter().map(|(_, at)| *at).min()
+    }
+
     fn number_of(&self, entry: &Entry) -> Option<u64> {
         if entry.context.is_empty() {
             return None;

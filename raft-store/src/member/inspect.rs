@@ -2,7 +2,7 @@
 
 use raft::StateRole;
 
-use super::{ELECTION_TICKS, Member};
+use super::{CAMPAIGN_TICKS, Member};
 use crate::log::Log;
 use crate::log::frame::Position;
 
@@ -39,7 +39,7 @@ impl Member {
     ) {
         let raft = &mut self.node.raft;
         if raft.election_elapsed == 0 || *kept == 0 {
-            *kept = draw(ELECTION_TICKS..2 * ELECTION_TICKS);
+            *kept = draw(CAMPAIGN_TICKS);
         }
         raft.set_randomized_election_timeout(*kept);
     }

@@ -3,5 +3,6 @@
 mod concurrency;
 mod damage;
 mod handle;
+mod members;
 mod restart;
 mod running;

@@ -1,6 +1,7 @@
 //! An open store with its driver, for the tests.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use isopod_raft_store::{ClusterId, Config, DriverError, Op, OpenError, Store, Txn};
@@ -43,5 +44,14 @@ impl Running {
     pub(crate) async fn close(self) {
         self.shutdown.cancel();
         self.driver.await.expect("the driver does not panic").expect("it ends well");
+    }
+}
+
+/// Waits for something that another thread brings about.
+pub(crate) async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !check().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
