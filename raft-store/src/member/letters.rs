@@ -1,5 +1,6 @@
 //! What comes from other members and goes to them.
 
+use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 
 use super::Member;
@@ -56,12 +57,23 @@ impl Member {
         if takes_part {
             self.answer_stranger(from);
         }
-        if self.must_not_vote(&message) || message.msg_type == MessageType::MsgTransferLeader {
+        let refused = self.must_not_vote(&message) || self.goes_first(&message);
+        if refused || message.msg_type == MessageType::MsgTransferLeader {
             return;
         }
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%from, %error, "message not taken");
         }
+    }
+
+    /// When two want to lead at the same moment, each would vote for itself, and both would wait for another timeout.
+    /// The one with the greater number goes first, unless its log is behind.
+    fn goes_first(&self, message: &Message) -> bool {
+        let raft = &self.node.raft;
+        let mine = (raft.raft_log.last_term(), raft.raft_log.last_index());
+        let asks =
+            message.msg_type == MessageType::MsgRequestPreVote && raft.state == StateRole::PreCandidate;
+        asks && message.from < raft.id && (message.log_term, message.index) <= mine
     }
 
     /// A member that was removed may not have heard of it: nobody sends it entries any more.

@@ -135,3 +135,21 @@ fn the_same_log_gives_the_same_snapshot_bytes_on_every_member() {
     }
     assert!(files[0] == files[1] && files[1] == files[2]);
 }
+
+#[test]
+fn two_that_want_to_lead_at_the_same_moment_do_not_stop_each_other() {
+    for _ in 0..20 {
+        let mut cluster = Cluster::new();
+        let old = cluster.leader();
+        cluster.everyone_agrees();
+        cluster.nodes[old].cut_off = true;
+        // Both have waited exactly as long.
+        for node in &mut cluster.nodes {
+            node.member.node.raft.set_randomized_election_timeout(CAMPAIGN_TICKS.start);
+        }
+        let begun = cluster.now;
+        cluster.leader();
+        let ticks = (cluster.now - begun).as_millis() / TICK.as_millis();
+        assert!(ticks <= CAMPAIGN_TICKS.start as u128 + 2, "it took {ticks} ticks");
+    }
+}
