@@ -3,6 +3,7 @@
 mod bad_input;
 mod cli;
 mod clients;
+mod controllers;
 mod demo;
 mod kinds;
 mod kubectl;

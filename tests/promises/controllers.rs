@@ -1,0 +1,148 @@
+//! Workloads beyond Deployments, with the real kubectl: each controller as its users drive it.
+
+use isopod_tests::{Cluster, eventually};
+
+const TOOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/tool/tool.wasm");
+
+/// A cluster that has the command which does as its arguments say.
+#[track_caller]
+fn cluster_with_tool() -> Cluster {
+    let cluster = Cluster::start();
+    cluster.isopod(&["push", TOOL, "registry.local/tool:v1"]).ok();
+    cluster
+}
+
+#[track_caller]
+fn apply(cluster: &Cluster, manifest: &str) -> String {
+    cluster.kubectl_with(&["apply", "-f", "-"], manifest).ok()
+}
+
+#[track_caller]
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+}
+
+/// Waits until kubectl prints what is expected.
+#[track_caller]
+fn comes_to(cluster: &Cluster, args: &[&str], expected: &str) {
+    eventually(&format!("{args:?} prints {expected:?}"), || {
+        let printed = cluster.kubectl(args).stdout;
+        if printed.trim() == expected { Ok(()) } else { Err(printed) }
+    });
+}
+
+fn job(name: &str, args: &str, more: &[&str]) -> String {
+    let more = more.join("\n  ");
+    format!(
+        "
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: {name}}}
+spec:
+  {more}
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{{name: c, image: registry.local/tool:v1, args: {args}}}]
+"
+    )
+}
+
+#[test]
+fn jobs_run_to_completion_or_failure_and_kubectl_waits_for_either() {
+    let cluster = cluster_with_tool();
+    apply(&cluster, &job("many", "[env]", &["completions: 4", "parallelism: 2", "completionMode: Indexed"]));
+    cluster.kubectl(&["wait", "--for=condition=complete", "job/many", "--timeout=60s"]).ok();
+    assert_has(&cluster.kubectl(&["get", "job", "many"]).ok(), &["NAME", "COMPLETIONS", "Complete", "4/4"]);
+    let numbers = cluster.kubectl(&["logs", "-l", "batch.kubernetes.io/job-name=many", "--tail=-1"]).ok();
+    for index in 0..4 {
+        assert_has(&numbers, &[&format!("JOB_COMPLETION_INDEX={index}")]);
+    }
+    assert_has(
+        &cluster.kubectl(&["describe", "job", "many"]).ok(),
+        &["Completed", "Succeeded", "SuccessfulCreate"],
+    );
+
+    apply(&cluster, &job("bad", "[exit, '3']", &["backoffLimit: 0"]));
+    cluster.kubectl(&["wait", "--for=condition=failed", "job/bad", "--timeout=60s"]).ok();
+    let why = cluster.kubectl(&["get", "job", "bad", "-o", "jsonpath={.status.conditions[*].reason}"]).ok();
+    assert_has(&why, &["BackoffLimitExceeded"]);
+
+    apply(&cluster, &job("late", "[sleep]", &["activeDeadlineSeconds: 1"]));
+    cluster.kubectl(&["wait", "--for=condition=failed", "job/late", "--timeout=60s"]).ok();
+    apply(&cluster, &job("brief", "[args]", &["ttlSecondsAfterFinished: 0"]));
+    cluster.kubectl(&["wait", "--for=delete", "job/brief", "--timeout=60s"]).ok();
+
+    cluster.kubectl(&["delete", "job", "many", "bad", "late"]).ok();
+    comes_to(&cluster, &["get", "pods", "-o", "name"], "");
+    assert_has(&cluster.kubectl(&["explain", "job.spec"]).ok(), &["backoffLimit", "ttlSecondsAfterFinished"]);
+}
+
+#[test]
+fn a_suspended_job_waits_until_it_is_resumed() {
+    let cluster = cluster_with_tool();
+    apply(&cluster, &job("later", "[args]", &["suspend: true"]));
+    cluster.kubectl(&["wait", "--for=condition=suspended", "job/later", "--timeout=60s"]).ok();
+    assert_eq!(cluster.kubectl(&["get", "pods", "-o", "name"]).ok(), "");
+    cluster.kubectl(&["patch", "job", "later", "-p", r#"{"spec":{"suspend":false}}"#]).ok();
+    cluster.kubectl(&["wait", "--for=condition=complete", "job/later", "--timeout=60s"]).ok();
+}
+
+#[test]
+fn a_cron_job_is_a_template_that_people_can_run_by_hand() {
+    let cluster = cluster_with_tool();
+    cluster
+        .kubectl(&[
+            "create",
+            "cronjob",
+            "report",
+            "--image=registry.local/tool:v1",
+            "--schedule=0 3 29 2 *",
+            "--",
+            "tool",
+            "args",
+        ])
+        .ok();
+    cluster.kubectl(&["create", "job", "now", "--from=cronjob/report"]).ok();
+    cluster.kubectl(&["wait", "--for=condition=complete", "job/now", "--timeout=60s"]).ok();
+    let table = cluster.kubectl(&["get", "cronjob"]).ok();
+    assert_has(&table, &["SCHEDULE", "TIMEZONE", "LAST SCHEDULE", "0 3 29 2 *", "<none>", "False"]);
+    let refused = cluster.kubectl(&["create", "cronjob", "never", "--image=i", "--schedule=at noon"]).err();
+    assert_has(&refused, &["spec.schedule", "expected exactly 5 fields, found 2"]);
+    // Due every minute, and so within one.
+    let often = r#"{"spec":{"schedule":"* * * * *","timeZone":"Etc/UTC"}}"#;
+    cluster.kubectl(&["patch", "cronjob", "report", "-p", often]).ok();
+    let made = "--for=jsonpath={.status.lastScheduleTime}";
+    cluster.kubectl(&["wait", made, "cronjob/report", "--timeout=100s"]).ok();
+    cluster.kubectl(&["delete", "cronjob", "report"]).ok();
+    comes_to(&cluster, &["get", "jobs,pods", "-o", "name"], "");
+}
+
+#[test]
+fn a_replication_controller_is_scaled_and_gives_its_pods_names() {
+    let cluster = cluster_with_tool();
+    apply(
+        &cluster,
+        "
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: old}
+spec:
+  replicas: 2
+  template:
+    metadata: {labels: {app: old}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: c, image: registry.local/tool:v1, args: [sleep]}]
+",
+    );
+    let ready = ["get", "rc", "old", "-o", "jsonpath={.status.readyReplicas}"];
+    comes_to(&cluster, &ready, "2");
+    cluster.kubectl(&["scale", "rc", "old", "--replicas=3"]).ok();
+    comes_to(&cluster, &ready, "3");
+    assert_has(&cluster.kubectl(&["get", "all"]).ok(), &["replicationcontroller/old", "pod/old-"]);
+    cluster.kubectl(&["delete", "rc", "old"]).ok();
+    comes_to(&cluster, &["get", "pods", "-o", "name"], "");
+}
