@@ -28,8 +28,11 @@ fn builtin_kinds() -> Kinds {
         .with::<core::Secret>()
         .with::<core::Service>()
         .with::<core::ServiceAccount>()
+        .with::<apps::ControllerRevision>()
+        .with::<apps::DaemonSet>()
         .with::<apps::Deployment>()
         .with::<apps::ReplicaSet>()
+        .with::<apps::StatefulSet>()
         .with::<batch::CronJob>()
         .with::<batch::Job>()
         .with::<coordination::Lease>()
@@ -182,8 +185,11 @@ mod tests {
             /registry/core/secrets/ v1/Secret []  Namespaced below []
             /registry/core/services/ v1/Service [svc] all Namespaced below [status]
             /registry/core/serviceaccounts/ v1/ServiceAccount [sa]  Namespaced below [token]
+            /registry/apps/controllerrevisions/ apps/v1/ControllerRevision []  Namespaced below []
+            /registry/apps/daemonsets/ apps/v1/DaemonSet [ds] all Namespaced below [status]
             /registry/apps/deployments/ apps/v1/Deployment [deploy] all Namespaced below [scale status]
             /registry/apps/replicasets/ apps/v1/ReplicaSet [rs] all Namespaced below [scale status]
+            /registry/apps/statefulsets/ apps/v1/StatefulSet [sts] all Namespaced below [scale status]
             /registry/batch/cronjobs/ batch/v1/CronJob [cj] all Namespaced below [status]
             /registry/batch/jobs/ batch/v1/Job [] all Namespaced below [status]
             /registry/coordination.k8s.io/leases/ coordination.k8s.io/v1/Lease []  Namespaced below []
@@ -228,7 +234,17 @@ mod tests {
         let all: Vec<&str> = builtin().in_category("all").map(|kind| kind.plural.as_str()).collect();
         assert_eq!(
             all,
-            ["pods", "replicationcontrollers", "services", "deployments", "replicasets", "cronjobs", "jobs"]
+            [
+                "pods",
+                "replicationcontrollers",
+                "services",
+                "daemonsets",
+                "deployments",
+                "replicasets",
+                "statefulsets",
+                "cronjobs",
+                "jobs"
+            ]
         );
     }
 
@@ -250,6 +266,9 @@ mod tests {
         );
         let sorted: Vec<&str> =
             builtin().of_version("apps", "v1").iter().map(|kind| kind.plural.as_str()).collect();
-        assert_eq!(sorted, ["deployments", "replicasets"]);
+        assert_eq!(
+            sorted,
+            ["controllerrevisions", "daemonsets", "deployments", "replicasets", "statefulsets"]
+        );
     }
 }

@@ -106,6 +106,14 @@ pub(crate) fn percent(text: &str) -> Option<u32> {
     text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
+/// The number, or that of the percentage; 0 for anything else.
+pub(crate) fn count_or_percent(value: &IntOrString) -> i64 {
+    match value {
+        IntOrString::Int(number) => (*number).into(),
+        IntOrString::String(text) => percent(text).map_or(0, i64::from),
+    }
+}
+
 /// The value of a field that is a number or a text, as it is shown.
 pub(crate) fn shown_port(value: &IntOrString) -> Shown {
     match value {

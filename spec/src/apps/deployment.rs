@@ -145,7 +145,7 @@ fn validate_rolling(rolling: &RollingUpdateDeployment, path: &Path<'_>, errors: 
     let surge = rolling.max_surge.as_ref().unwrap_or(&zero);
     validation::nonnegative_or_percent(&unavailable_path, unavailable, errors);
     validation::nonnegative_or_percent(&surge_path, surge, errors);
-    if number(unavailable) == 0 && number(surge) == 0 {
+    if validation::count_or_percent(unavailable) == 0 && validation::count_or_percent(surge) == 0 {
         // Nothing could ever be replaced.
         let shown = validation::shown_port(unavailable);
         errors.invalid(&unavailable_path, shown, "may not be 0 when `maxSurge` is 0");
@@ -154,13 +154,6 @@ fn validate_rolling(rolling: &RollingUpdateDeployment, path: &Path<'_>, errors: 
         && validation::percent(text).is_some_and(|percent| percent > 100)
     {
         errors.invalid(&unavailable_path, text, "must not be greater than 100%");
-    }
-}
-
-fn number(value: &IntOrString) -> i64 {
-    match value {
-        IntOrString::Int(number) => (*number).into(),
-        IntOrString::String(text) => validation::percent(text).map_or(0, i64::from),
     }
 }
 

@@ -51,6 +51,12 @@ status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready:
          ports: [{port: 80, nodePort: 30000}]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.2}]}}}",
     ),
     ("v1/ServiceAccount", "{metadata: {name: a}, automountServiceAccountToken: false}"),
+    ("apps/v1/ControllerRevision", "{metadata: {name: a}, revision: 1, data: {spec: {template: {}}}}"),
+    (
+        "apps/v1/DaemonSet",
+        "{metadata: {name: a}, spec: {updateStrategy: {rollingUpdate: {maxUnavailable: 1}}, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, \
+         spec: {containers: [{name: a, image: a}]}}}, status: {numberReady: 1}}",
+    ),
     (
         "apps/v1/Deployment",
         "{metadata: {name: a}, spec: {replicas: 2, strategy: {rollingUpdate: {maxSurge: 1}}, selector: {matchLabels: {a: b}}, \
@@ -59,6 +65,11 @@ status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready:
     (
         "apps/v1/ReplicaSet",
         "{metadata: {name: a}, spec: {replicas: 2, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, \
+         spec: {containers: [{name: a, image: a}]}}}, status: {replicas: 1}}",
+    ),
+    (
+        "apps/v1/StatefulSet",
+        "{metadata: {name: a}, spec: {replicas: 2, volumeClaimTemplates: [{metadata: {name: v}}], selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, \
          spec: {containers: [{name: a, image: a}]}}}, status: {replicas: 1}}",
     ),
     (

@@ -46,12 +46,19 @@ spec:
             spec.jobTemplate.spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never""#]],
     );
     let local = MINIMAL.replace("jobTemplate:", "timeZone: Local\n  jobTemplate:");
-    check_invalid::<CronJob>(&local, expect![[r#"spec.timeZone: Invalid value: "Local": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"#]]);
+    check_invalid::<CronJob>(
+        &local,
+        expect![[
+            r#"spec.timeZone: Invalid value: "Local": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"#
+        ]],
+    );
 }
 
 #[test]
 fn a_cron_job_is_a_row() {
-    check_row::<CronJob>(create::<CronJob>(MINIMAL).unwrap().as_ref(), expect![[r#"
+    check_row::<CronJob>(
+        create::<CronJob>(MINIMAL).unwrap().as_ref(),
+        expect![[r#"
         Name: "report"
         Schedule: "*/5 * * * *"
         Timezone: "<none>"
@@ -61,7 +68,8 @@ fn a_cron_job_is_a_row() {
         Age: "0s"
         Containers*: "r"
         Images*: "report:v1"
-        Selector*: "<none>""#]]);
+        Selector*: "<none>""#]],
+    );
     let observed = format!(
         "{MINIMAL}\nstatus: {{active: [{{name: report-1}}], lastScheduleTime: '2025-12-31T23:55:00Z'}}"
     );

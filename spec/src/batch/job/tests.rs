@@ -141,7 +141,9 @@ fn a_job_is_a_row_and_is_found_by_its_successes() {
         let cells = update::<Job>(MINIMAL, &observed, Target::Status).unwrap().cells(crate::testing::now());
         serde_json::to_string(&cells[1..4]).unwrap()
     };
-    check_row::<Job>(update::<Job>(MINIMAL, &running, Target::Status).unwrap().as_ref(), expect![[r#"
+    check_row::<Job>(
+        update::<Job>(MINIMAL, &running, Target::Status).unwrap().as_ref(),
+        expect![[r#"
         Name: "pi"
         Status: "Running"
         Completions: "0/1"
@@ -149,7 +151,8 @@ fn a_job_is_a_row_and_is_found_by_its_successes() {
         Age: "0s"
         Containers*: "pi"
         Images*: "pi:v1"
-        Selector*: "batch.kubernetes.io/controller-uid=uid-1""#]]);
+        Selector*: "batch.kubernetes.io/controller-uid=uid-1""#]],
+    );
     let complete = "{succeeded: 1, startTime: '2025-12-31T23:59:00Z', completionTime: '2025-12-31T23:59:07Z', \
                     conditions: [{type: Complete, status: 'True'}]}";
     assert_eq!(row(complete), r#"["Complete","1/1","7s"]"#);

@@ -99,7 +99,8 @@ fn what_is_no_schedule_is_told_why() {
         "*/0 * * * *": not a value, a range or a step: */0
         "1-2-3 * * * *": failed to parse int from 2-3
         "* * * * 7": 7 is outside of 0 to 6: 7
-        "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field instead"#]].assert_eq(&messages.join("\n"));
+        "TZ=UTC * * * * *": cannot use TZ or CRON_TZ in schedule, use timeZone field instead"#]]
+    .assert_eq(&messages.join("\n"));
 }
 
 proptest! {
