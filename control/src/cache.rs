@@ -14,7 +14,7 @@ use std::sync::Arc;
 use isopod_raft_store::{Entry, Revision, Snapshot};
 use isopod_spec::registry;
 use isopod_spec::resource::{Kind, Resource};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, ReplicationController, Service};
@@ -154,6 +154,9 @@ cached! {
     deployments: Deployment,
     replica_sets: ReplicaSet,
     replication_controllers: ReplicationController,
+    stateful_sets: StatefulSet,
+    daemon_sets: DaemonSet,
+    controller_revisions: ControllerRevision,
     jobs: Job,
     cron_jobs: CronJob,
     leases: Lease,

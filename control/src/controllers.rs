@@ -6,6 +6,7 @@
 mod claim;
 mod cluster_roles;
 mod cron_job;
+mod daemon_set;
 mod deployment;
 pub(crate) mod endpoint_slice;
 mod endpoints;
@@ -20,7 +21,9 @@ pub(crate) mod outcome;
 mod pod_collector;
 pub(crate) mod pods;
 mod replica_set;
+mod revisions;
 pub(crate) mod runner;
+mod stateful_set;
 mod taint_eviction;
 #[cfg(test)]
 mod tests;
@@ -49,6 +52,8 @@ pub(crate) fn spawn_all(
     starter.start(deployment::shell::DeploymentController);
     starter.start(ReplicaSetController::<ReplicaSet>::default());
     starter.start(ReplicaSetController::<ReplicationController>::default());
+    starter.start(stateful_set::shell::StatefulSetController);
+    starter.start(daemon_set::shell::DaemonSetController);
     starter.start(cron_job::shell::CronJobController::default());
     starter.start(job::shell::JobController);
     starter.start(endpoint_slice::shell::EndpointSliceController);

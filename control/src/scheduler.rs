@@ -19,6 +19,7 @@ mod write;
 
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::{Node, Pod};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -29,6 +30,7 @@ use self::pending::Pending;
 use self::picture::Picture;
 use self::write::{Fate, Outcome};
 use crate::cache::{Batch, Change};
+use crate::controllers::facts;
 use crate::controllers::runner::Shell;
 
 /// Pods decided in one pass: a pass must not keep the loop from seeing changes for long.
@@ -37,6 +39,12 @@ const PODS_PER_PASS: usize = 256;
 const PODS_PER_WRITE: usize = 64;
 /// Tasks that write at the same time; with that many under way, waiting pods wait.
 const WRITES_MAX: usize = 32;
+
+/// True when the node has the name and the labels that the pod insists on.
+pub(crate) fn is_selected(pod: &Pod, node: &Node) -> bool {
+    let labels = node.metadata.labels.clone().unwrap_or_default();
+    affinity::admits(&wants::Wants::of(pod), facts::name(&node.metadata), &labels)
+}
 
 /// Decides and binds.
 pub(crate) struct Scheduler {

@@ -4,7 +4,7 @@
 //! Words of conditions, reasons and annotations are Kubernetes', since clients wait for them.
 
 mod limits;
-mod revision;
+pub(crate) mod revision;
 mod rollout;
 mod scaling;
 pub(crate) mod shell;

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::Metadata;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// Labels, annotations and node selectors have this form in all upstream types.
 pub(crate) type StringMap = BTreeMap<String, String>;
@@ -105,6 +106,22 @@ pub(crate) fn seconds(value: Option<i32>) -> Duration {
 /// Counts are left out of a status when zero, as Kubernetes does.
 pub(crate) fn some_count(count: i32) -> Option<i32> {
     (count != 0).then_some(count)
+}
+
+/// A number, or a percentage of `total` rounded up. Validation has kept out everything else.
+pub(crate) fn part_of(value: &IntOrString, total: usize) -> usize {
+    match value {
+        IntOrString::Int(number) => usize::try_from(*number).unwrap_or(0),
+        IntOrString::String(text) => {
+            let percent: usize = text.trim_end_matches('%').parse().unwrap_or(0);
+            total.saturating_mul(percent).div_ceil(100)
+        }
+    }
+}
+
+/// A count as the API has it.
+pub(crate) fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// The sooner of two optional waits.

@@ -131,7 +131,7 @@ pub(super) fn new_replica_set(deployment: &Deployment, number: i64) -> ReplicaSe
 }
 
 /// A short name for a template: the same for the same template and collision count, in every release.
-fn template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
+pub(crate) fn template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let mut text = serde_json::to_string(template).expect("a template has string keys only");
     if let Some(collisions) = collisions {
         write!(text, "{collisions}").expect("writing to a String cannot fail");
