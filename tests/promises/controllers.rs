@@ -2,6 +2,8 @@
 
 use isopod_tests::{Cluster, eventually};
 
+use crate::kubectl::push_hello;
+
 const TOOL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/guests/tool/tool.wasm");
 
 /// A cluster that has the command which does as its arguments say.
@@ -145,4 +147,98 @@ spec:
     assert_has(&cluster.kubectl(&["get", "all"]).ok(), &["replicationcontroller/old", "pod/old-"]);
     cluster.kubectl(&["delete", "rc", "old"]).ok();
     comes_to(&cluster, &["get", "pods", "-o", "name"], "");
+}
+
+/// A StatefulSet or DaemonSet of the hello sample.
+fn set_of_hello(kind: &str, more: &[&str]) -> String {
+    let more = more.join("\n  ");
+    format!(
+        "
+apiVersion: apps/v1
+kind: {kind}
+metadata: {{name: web}}
+spec:
+  {more}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{{name: hello, image: registry.local/hello:v1, ports: [{{containerPort: 80}}]}}]
+"
+    )
+}
+
+const IMAGE: &str = "jsonpath={.spec.template.spec.containers[0].image}";
+
+/// Sets a new image, looks at the history and goes back, as people do with any workload.
+#[track_caller]
+fn rolls_out_and_back(cluster: &Cluster, workload: &str) {
+    let rollout = |verb: &str, more: &[&str]| {
+        let args: Vec<&str> = ["rollout", verb, workload].iter().chain(more).copied().collect();
+        cluster.kubectl(&args).ok()
+    };
+    rollout("status", &["--timeout=60s"]);
+    cluster.kubectl(&["set", "image", workload, "hello=registry.local/hello:v2"]).ok();
+    rollout("status", &["--timeout=60s"]);
+    let images = ["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].spec.containers[0].image}"];
+    assert!(!cluster.kubectl(&images).ok().contains("hello:v1"));
+    assert_has(&rollout("history", &[]), &["REVISION", "1 ", "2 "]);
+    assert_has(&rollout("history", &["--revision=1"]), &["registry.local/hello:v1"]);
+    assert_has(&rollout("undo", &[]), &["rolled back"]);
+    rollout("status", &["--timeout=60s"]);
+    assert_eq!(cluster.kubectl(&["get", workload, "-o", IMAGE]).ok(), "registry.local/hello:v1");
+    assert_has(&rollout("history", &[]), &["2 ", "3 "]);
+    assert_has(&rollout("restart", &[]), &["restarted"]);
+    rollout("status", &["--timeout=60s"]);
+}
+
+#[test]
+fn a_stateful_set_gives_its_pods_names_that_stay_and_rolls_out_and_back() {
+    let cluster = Cluster::start();
+    push_hello(&cluster, "v1");
+    push_hello(&cluster, "v2");
+    apply(&cluster, &set_of_hello("StatefulSet", &["serviceName: web", "replicas: 3"]));
+    rolls_out_and_back(&cluster, "statefulset/web");
+    let names = ["get", "pods", "-o", "name"];
+    assert_eq!(cluster.kubectl(&names).ok().trim(), "pod/web-0\npod/web-1\npod/web-2");
+    assert_has(&cluster.kubectl(&["get", "statefulset"]).ok(), &["READY", "3/3"]);
+    cluster.kubectl(&["scale", "statefulset/web", "--replicas=1"]).ok();
+    comes_to(&cluster, &names, "pod/web-0");
+    let uid = cluster.kubectl(&["get", "pod", "web-0", "-o", "jsonpath={.metadata.uid}"]).ok();
+    cluster.kubectl(&["delete", "pod", "web-0"]).ok();
+    cluster.kubectl(&["rollout", "status", "statefulset/web", "--timeout=60s"]).ok();
+    let again = cluster.kubectl(&["get", "pod", "web-0", "-o", "jsonpath={.metadata.uid}"]).ok();
+    assert_ne!(uid, again);
+
+    let claims = "volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce]}}]";
+    let manifest =
+        set_of_hello("StatefulSet", &["serviceName: web", claims]).replace("name: web}", "name: db}");
+    let warned = cluster.kubectl_with(&["apply", "-f", "-"], &manifest);
+    assert_has(&warned.stderr, &["Warning", "volumeClaimTemplates", "no pod is created"]);
+    eventually("an event says why there are no pods", || {
+        let events = cluster.kubectl(&["events", "--for=statefulset/db"]).ok();
+        if events.contains("PersistentVolumeClaims have no effect yet") { Ok(()) } else { Err(events) }
+    });
+}
+
+#[test]
+fn a_daemon_set_has_a_pod_on_every_node_and_rolls_out_and_back() {
+    let cluster = Cluster::start();
+    push_hello(&cluster, "v1");
+    push_hello(&cluster, "v2");
+    apply(&cluster, &set_of_hello("DaemonSet", &["minReadySeconds: 0"]));
+    rolls_out_and_back(&cluster, "daemonset/web");
+    let table = cluster.kubectl(&["get", "daemonset", "web"]).ok();
+    assert_has(&table, &["DESIRED", "CURRENT", "UP-TO-DATE", "NODE SELECTOR", "<none>"]);
+    assert_has(
+        &cluster.kubectl(&["describe", "daemonset", "web"]).ok(),
+        &["Desired Number of Nodes Scheduled: 1"],
+    );
+    // No node has that label, and so none keeps a pod.
+    let narrow = r#"{"spec":{"template":{"spec":{"nodeSelector":{"disk":"none"}}}}}"#;
+    cluster.kubectl(&["patch", "daemonset", "web", "-p", narrow]).ok();
+    comes_to(&cluster, &["get", "pods", "-o", "name"], "");
+    cluster.kubectl(&["delete", "daemonset", "web"]).ok();
+    comes_to(&cluster, &["get", "controllerrevisions", "-o", "name"], "");
 }
