@@ -19,6 +19,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, ReplicationController, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 
 use crate::controllers::facts;
@@ -159,6 +160,7 @@ cached! {
     controller_revisions: ControllerRevision,
     jobs: Job,
     cron_jobs: CronJob,
+    pod_disruption_budgets: PodDisruptionBudget,
     leases: Lease,
     cluster_roles: ClusterRole,
 }

@@ -8,6 +8,7 @@ mod cluster_roles;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod disruption;
 pub(crate) mod endpoint_slice;
 mod endpoints;
 pub(crate) mod event_expiry;
@@ -56,6 +57,7 @@ pub(crate) fn spawn_all(
     starter.start(daemon_set::shell::DaemonSetController);
     starter.start(cron_job::shell::CronJobController::default());
     starter.start(job::shell::JobController);
+    starter.start(disruption::shell::DisruptionController);
     starter.start(endpoint_slice::shell::EndpointSliceController);
     starter.start(endpoints::shell::EndpointsController);
     starter.start(namespace::shell::NamespaceController);

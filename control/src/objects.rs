@@ -8,6 +8,7 @@ mod bind;
 mod create;
 mod delete;
 mod error;
+mod evict;
 pub(crate) mod stored;
 mod update;
 

@@ -14,6 +14,7 @@ pub mod field_error;
 pub mod meta;
 pub mod openapi;
 pub mod patch;
+pub mod policy;
 pub mod quantity;
 pub mod rbac;
 pub mod registry;

@@ -9,6 +9,7 @@ use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::rbac::v1 as rbac;
 
 use crate::events;
@@ -37,6 +38,7 @@ fn builtin_kinds() -> Kinds {
         .with::<batch::Job>()
         .with::<coordination::Lease>()
         .with::<discovery::EndpointSlice>()
+        .with::<policy::PodDisruptionBudget>()
         .with_kind(events::event::kind())
         .with::<rbac::ClusterRole>()
         .with::<rbac::ClusterRoleBinding>()
@@ -180,7 +182,7 @@ mod tests {
             /registry/core/events/ v1/Event [ev]  Namespaced below []
             /registry/core/namespaces/ v1/Namespace [ns]  Cluster below [finalize status]
             /registry/core/nodes/ v1/Node [no]  Cluster below [status]
-            /registry/core/pods/ v1/Pod [po] all Namespaced below [binding log status]
+            /registry/core/pods/ v1/Pod [po] all Namespaced below [binding eviction log status]
             /registry/core/replicationcontrollers/ v1/ReplicationController [rc] all Namespaced below [scale status]
             /registry/core/secrets/ v1/Secret []  Namespaced below []
             /registry/core/services/ v1/Service [svc] all Namespaced below [status]
@@ -194,6 +196,7 @@ mod tests {
             /registry/batch/jobs/ batch/v1/Job [] all Namespaced below [status]
             /registry/coordination.k8s.io/leases/ coordination.k8s.io/v1/Lease []  Namespaced below []
             /registry/discovery.k8s.io/endpointslices/ discovery.k8s.io/v1/EndpointSlice []  Namespaced below []
+            /registry/policy/poddisruptionbudgets/ policy/v1/PodDisruptionBudget [pdb]  Namespaced below [status]
             /registry/core/events/ events.k8s.io/v1/Event [ev]  Namespaced below []
             /registry/rbac.authorization.k8s.io/clusterroles/ rbac.authorization.k8s.io/v1/ClusterRole []  Cluster below []
             /registry/rbac.authorization.k8s.io/clusterrolebindings/ rbac.authorization.k8s.io/v1/ClusterRoleBinding []  Cluster below []
@@ -258,6 +261,7 @@ mod tests {
                 ("batch", vec!["v1"]),
                 ("coordination.k8s.io", vec!["v1"]),
                 ("discovery.k8s.io", vec!["v1"]),
+                ("policy", vec!["v1"]),
                 ("events.k8s.io", vec!["v1"]),
                 ("rbac.authorization.k8s.io", vec!["v1"]),
                 ("authentication.k8s.io", vec!["v1"]),

@@ -119,10 +119,18 @@ fn list_of(api: &Api, view: &View, objects: &[Deleted]) -> Result<Vec<u8>, Statu
 /// The options of the body, or of the query when there is no body.
 async fn delete_options(call: &mut Call) -> Result<(DeleteOptions, Commit), Status> {
     let given: Option<meta::DeleteOptions> = body::other(call, "DeleteOptions").await?;
-    let mut given = match given {
+    let given = match given {
         Some(given) => given,
         None => from_query(&call.query)?,
     };
+    resolve(given, call)
+}
+
+/// What options mean; a dry run may be asked for in them or in the query.
+pub(crate) fn resolve(
+    mut given: meta::DeleteOptions,
+    call: &Call,
+) -> Result<(DeleteOptions, Commit), Status> {
     let dry_run = given.dry_run.take().unwrap_or_default();
     let commit = match call::commit(dry_run.iter().map(String::as_str))? {
         Commit::DryRun => Commit::DryRun,

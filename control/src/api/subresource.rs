@@ -4,18 +4,18 @@ use http::StatusCode;
 use isopod_spec::resource::Target;
 use isopod_spec::status::{self, GroupResource, Reason, Status};
 use k8s_openapi::api::core::v1::Binding;
+use k8s_openapi::api::policy::v1::Eviction;
 
 use super::call::Call;
 use super::reply::Reply;
 use super::verb::Verb;
-use super::{Addressed, Api, body, log, patch, read, scale, update};
+use super::{Addressed, Api, body, delete, log, patch, read, scale, update};
 use crate::objects::Commit;
 
 /// Subresources of pods that have no answer yet, and what they are called.
-const NOT_YET: [(&str, &str); 6] = [
+const NOT_YET: [(&str, &str); 5] = [
     ("attach", "attaching to containers"),
     ("ephemeralcontainers", "ephemeral containers"),
-    ("eviction", "eviction"),
     ("exec", "running commands in containers"),
     ("portforward", "port forwarding"),
     ("proxy", "proxying to pods"),
@@ -47,6 +47,7 @@ pub(crate) async fn answer(
         (Some(target), Verb::Update) => update::update(api, on, target, call).await,
         (Some(target), Verb::Patch) => patch::patch(api, on, target, call).await,
         (None, Verb::Get) if name == "log" => log::get(api, on, call).await,
+        (None, Verb::Create) if name == "eviction" => evict(api, on, call).await,
         _ => Err(not_allowed()),
     }
 }
@@ -59,6 +60,20 @@ fn unknown(on: &Addressed<'_>, name: &str) -> Status {
         message: format!("this server does not support {feature} yet"),
         details: None,
     })
+}
+
+/// Deletes a pod if its disruption budget allows.
+async fn evict(api: &Api, on: &Addressed<'_>, call: &mut Call) -> Result<Reply, Status> {
+    let eviction: Option<Eviction> = body::other(call, "Eviction").await?;
+    let eviction = eviction.ok_or_else(|| Status::bad_request("the body must hold an Eviction"))?;
+    let given = eviction.metadata.name.as_deref().unwrap_or_default();
+    if !given.is_empty() && given != on.name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let (options, commit) = delete::resolve(eviction.delete_options.unwrap_or_default(), call)?;
+    let pod = api.objects.evict(on.namespace, on.name, &options, commit).await?;
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    Ok(Reply::json(StatusCode::CREATED, status::success(&**on.kind, on.name, uid)))
 }
 
 /// The scheduler's decision about a pod.

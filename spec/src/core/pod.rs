@@ -83,6 +83,7 @@ impl Resource for Pod {
             graceful_delete: true,
             ..Declaration::of::<Self>("pod").short_names(&["po"]).in_category_all().subresources(&[
                 Subresource::BINDING,
+                Subresource::EVICTION,
                 Subresource::LOG,
                 Subresource::STATUS,
             ])

@@ -79,6 +79,14 @@ impl Subresource {
         body: Some(("", "v1", "Binding")),
     };
 
+    /// Deleting the pod as far as its disruption budget allows.
+    pub const EVICTION: Subresource = Subresource {
+        name: "eviction",
+        target: None,
+        verbs: &["create"],
+        body: Some(("policy", "v1", "Eviction")),
+    };
+
     /// The finalizers that hold a namespace until its content is gone.
     pub const FINALIZE: Subresource =
         Subresource { name: "finalize", target: Some(Target::Finalize), verbs: &["update"], body: None };

@@ -89,6 +89,10 @@ status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready:
         "{metadata: {name: a}, addressType: IPv4, endpoints: [{addresses: [127.42.0.2]}], ports: [{port: 80}]}",
     ),
     (
+        "policy/v1/PodDisruptionBudget",
+        "{metadata: {name: a}, spec: {minAvailable: 50%, selector: {matchLabels: {a: b}}}, status: {expectedPods: 1}}",
+    ),
+    (
         "rbac.authorization.k8s.io/v1/ClusterRole",
         "{metadata: {name: a}, rules: [{verbs: [get], nonResourceURLs: [/metrics]}], \
          aggregationRule: {clusterRoleSelectors: [{matchLabels: {a: b}}]}}",
