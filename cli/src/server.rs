@@ -78,19 +78,30 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     let member = Box::pin(Member::start(config)).await?;
     report(&member, &beginning);
-    banner(&member, args.output, started.elapsed())?;
+    let banner = Banner::of(&member);
+    let has_state = member.has_state();
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
-    let signal = async move {
-        signals::interrupted().await;
+    let until_signal = async move {
+        let mut signal = std::pin::pin!(signals::interrupted());
+        // Cancel-safe: the signal is waited for again below.
+        tokio::select! {
+            () = has_state => banner.print(args.output, started.elapsed())?,
+            () = signal.as_mut() => {
+                stop.cancel();
+                return Ok(());
+            }
+        }
+        signal.await;
         stop.cancel();
+        anyhow::Ok(())
     };
-    // Cancel-safe: the member is pinned outside and awaited to its end.
     let running = member.run(shutdown);
     let mut running = std::pin::pin!(running);
+    // Cancel-safe: the member is pinned outside and awaited to its end.
     tokio::select! {
         outcome = running.as_mut() => return outcome.map_err(Into::into),
-        () = signal => {}
+        stopped = until_signal => stopped?,
     }
     running.await.map_err(Into::into)
 }
@@ -109,29 +120,54 @@ fn report(member: &Member, asked: &Beginning) {
     }
 }
 
-fn banner(member: &Member, output: Output, elapsed: Duration) -> anyhow::Result<()> {
-    let api = format!("https://{}", member.api_address());
-    let peers = member.peer_address().map(|address| address.to_string());
-    let (name, kubeconfig, ms) = (member.name(), member.kubeconfig(), elapsed.as_millis());
-    let mut out = std::io::stdout().lock();
-    match output {
-        Output::Text => {
-            let did = match member.began() {
+/// What is told when the member can be used.
+struct Banner {
+    name: String,
+    number: u64,
+    did: &'static str,
+    api: String,
+    peers: Option<String>,
+    kubeconfig: PathBuf,
+}
+
+impl Banner {
+    fn of(member: &Member) -> Banner {
+        Banner {
+            name: member.name().to_owned(),
+            number: member.id().0,
+            did: match member.began() {
                 Began::Continued => "is ready",
                 Began::Founded => "has founded a cluster and is ready",
-                Began::Joined { .. } => "has joined the cluster and catches up",
-            };
-            writeln!(out, "member {name} {did} in {ms} ms\n  API      {api}")?;
-            writeln!(out, "  members  {}", peers.unwrap_or_default())?;
-            writeln!(out, "try next:\n  export KUBECONFIG={}\n  isopod member list", kubeconfig.display())?;
-        }
-        Output::Json => {
-            let facts = json!({
-                "readyMs": ms, "api": api, "peers": peers, "kubeconfig": kubeconfig, "member": member.id().0,
-                "name": name, "pid": std::process::id(),
-            });
-            writeln!(out, "{facts}")?;
+                Began::Joined { .. } => "has joined the cluster and is ready",
+            },
+            api: format!("https://{}", member.api_address()),
+            peers: member.peer_address().map(|address| address.to_string()),
+            kubeconfig: member.kubeconfig().to_owned(),
         }
     }
-    out.flush().context("standard output is closed")
+
+    fn print(self, output: Output, elapsed: Duration) -> anyhow::Result<()> {
+        let Banner { name, number, did, api, peers, kubeconfig } = self;
+        let ms = elapsed.as_millis();
+        let mut out = std::io::stdout().lock();
+        match output {
+            Output::Text => {
+                writeln!(out, "member {name} {did} in {ms} ms\n  API      {api}")?;
+                writeln!(out, "  members  {}", peers.unwrap_or_default())?;
+                writeln!(
+                    out,
+                    "try next:\n  export KUBECONFIG={}\n  isopod member list",
+                    kubeconfig.display()
+                )?;
+            }
+            Output::Json => {
+                let facts = json!({
+                    "readyMs": ms, "api": api, "peers": peers, "kubeconfig": kubeconfig, "member": number,
+                    "name": name, "pid": std::process::id(),
+                });
+                writeln!(out, "{facts}")?;
+            }
+        }
+        out.flush().context("standard output is closed")
+    }
 }

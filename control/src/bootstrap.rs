@@ -10,6 +10,7 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use isopod_spec::registry;
 use isopod_spec::resource::Resource;
 use isopod_spec::status::Status;
 use k8s_openapi::api::core::v1::{
@@ -80,6 +81,11 @@ pub async fn create(objects: &Objects, config: &Config) -> Result<(), Status> {
     })
     .await?;
     roles::create(objects).await
+}
+
+/// The key of what is created last: where it is, all is.
+pub(crate) fn last_key() -> Vec<u8> {
+    registry::kind_of::<Endpoints>().key("default", API)
 }
 
 /// The Service with the port at which the API really listens, if it has another one.

@@ -8,14 +8,16 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use isopod_raft_store::{Driver, DriverError, MemberId, OpenError, Store};
+use isopod_raft_store::{Driver, DriverError, KeyRange, MemberId, OpenError, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::begin::{Began, Beginning};
 use crate::admission::InvalidRange;
+use crate::bootstrap;
 use crate::leader::Singletons;
 use crate::membership::follow::Follower;
 use crate::membership::{folder, join, record};
@@ -226,6 +228,26 @@ impl Member {
         peers_stop.cancel();
         talking.await??;
         outcome
+    }
+
+    /// Resolves when the state has what every cluster has: in a new one shortly after [`Member::run`] began, in a
+    /// member that joined when it has been sent the state.
+    pub fn has_state(&self) -> impl Future<Output = ()> + Send + use<> {
+        let store = self.store.clone();
+        let sign = bootstrap::last_key();
+        async move {
+            loop {
+                let state = store.snapshot();
+                if state.get(&sign).is_some() {
+                    return;
+                }
+                match store.watch(KeyRange::key(sign.clone()), state.revision()) {
+                    // Whatever ends the wait, the state is looked at again.
+                    Ok(mut changes) => drop(changes.next().await),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        }
     }
 
     /// The member's number in its cluster.
