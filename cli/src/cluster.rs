@@ -168,7 +168,7 @@ fn node_configs(
 }
 
 /// Splits the pod range into one equal part for each node.
-fn split(cidr: &str, nodes: u8) -> anyhow::Result<Vec<String>> {
+pub(crate) fn split(cidr: &str, nodes: u8) -> anyhow::Result<Vec<String>> {
     let wrong = || format!("{cidr:?} is not a range of addresses such as 127.42.0.0/16");
     let (base, length) = cidr.split_once('/').with_context(wrong)?;
     let (base, length): (Ipv4Addr, u32) =

@@ -1,29 +1,28 @@
 //! `isopod demo`: a cluster, the hello sample deployed on it, requests sent to it, and what to try next.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
-use indicatif::{ProgressBar, ProgressStyle};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
 
 use crate::client::Connection;
 use crate::cluster::Cluster;
+use crate::steps::{say, step};
 use crate::{apply, dev, push, signals};
 
 /// The sample, built from `samples/hello`.
-const COMPONENT: &[u8] = include_bytes!("../../samples/hello/hello.wasm");
+pub(crate) const COMPONENT: &[u8] = include_bytes!("../../samples/hello/hello.wasm");
 /// Its objects.
-const MANIFESTS: &str = include_str!("../../samples/hello/hello.yaml");
+pub(crate) const MANIFESTS: &str = include_str!("../../samples/hello/hello.yaml");
 /// Where the manifests expect the component.
-const IMAGE: &str = "registry.local/hello:v1";
-const NAME: &str = "hello";
-const NAMESPACE: &str = "hello";
+pub(crate) const IMAGE: &str = "registry.local/hello:v1";
+pub(crate) const NAME: &str = "hello";
+pub(crate) const NAMESPACE: &str = "hello";
 /// Requests that the demo sends: enough that each of three pods answers some, also when chance decides.
 const REQUESTS: usize = 30;
 /// How long the pods may take to be ready, on a slow machine that compiles the component for the first time.
@@ -99,7 +98,8 @@ fn pod_of(answer: &str) -> String {
         .to_owned()
 }
 
-async fn ready(client: &Client) -> anyhow::Result<()> {
+/// Waits until the sample has all its pods.
+pub(crate) async fn ready(client: &Client) -> anyhow::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
     let is_ready = |deployment: Option<&Deployment>| {
         let wanted = deployment.and_then(|d| d.spec.as_ref()?.replicas);
@@ -142,31 +142,4 @@ async fn request(banner: &crate::banner::Banner, host: &str) -> anyhow::Result<S
         bail!("the Service answered {status}: {}", text.trim());
     }
     Ok(text)
-}
-
-/// Runs a step of the demo: a spinner while it takes long, then its name and time.
-async fn step<T>(what: &str, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let begun = Instant::now();
-    let spinner = std::io::stdout().is_terminal().then(|| {
-        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("a fixed template");
-        let bar = ProgressBar::new_spinner().with_style(style).with_message(what.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(100));
-        bar
-    });
-    let outcome = work.await;
-    if let Some(spinner) = spinner {
-        spinner.finish_and_clear();
-    }
-    let elapsed = begun.elapsed().as_secs_f64();
-    match &outcome {
-        Ok(_) => say(&format!("ok    {elapsed:6.3} s  {what}"))?,
-        Err(_) => say(&format!("FAIL  {elapsed:6.3} s  {what}"))?,
-    }
-    outcome.with_context(|| format!("could not {what}"))
-}
-
-fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush().context("standard output is closed")
 }

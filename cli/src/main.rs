@@ -10,6 +10,7 @@ mod completion;
 mod delete;
 mod demo;
 mod dev;
+mod drill;
 mod failure;
 mod get;
 mod logging;
@@ -21,6 +22,7 @@ mod push;
 mod run;
 mod server;
 mod signals;
+mod steps;
 mod target;
 mod token;
 mod version;
@@ -56,6 +58,8 @@ enum Verb {
     Member(member::Args),
     /// Make tokens that let machines join
     Token(token::Args),
+    /// Start members and nodes on this machine, kill them in turn under load, and show what that did
+    Drill(drill::Args),
     /// Store a WebAssembly file in the cluster's registry
     Push(push::Args),
     /// Make the cluster hold what manifest files say
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         Verb::Node(args) => block_on(node::run(args)),
         Verb::Member(args) => block_on(member::run(args)),
         Verb::Token(args) => block_on(token::run(args)),
+        Verb::Drill(args) => block_on(drill::run(args)),
         Verb::Push(args) => block_on(push::run(args)),
         Verb::Apply(args) => block_on(apply::run(args)),
         Verb::Run(args) => block_on(run::run(args)),

@@ -90,7 +90,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-async fn ask<T: DeserializeOwned>(
+/// Asks the members' part of the API.
+pub(crate) async fn ask<T: DeserializeOwned>(
     client: &Client,
     method: Method,
     path: &str,

@@ -5,6 +5,7 @@ mod cli;
 mod clients;
 mod controllers;
 mod demo;
+mod drill;
 mod kinds;
 mod kubectl;
 mod nodes;
