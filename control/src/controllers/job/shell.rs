@@ -23,7 +23,7 @@ pub(crate) struct JobController;
 /// What to do about a Job, or about the pods of one that is gone.
 #[derive(Debug)]
 pub(crate) enum Task {
-    Advance { job: Arc<Job>, plan: Plan },
+    Advance { job: Arc<Job>, plan: Box<Plan> },
     LetGo { pods: Vec<Arc<Pod>> },
 }
 
@@ -45,13 +45,13 @@ impl Controller for JobController {
         let pods = controlled.chain(view.pods.orphans(key.namespace())).cloned().collect();
         let plan = plan(job, pods, now);
         let again_after = plan.again_after;
-        let plan = (!plan.is_met()).then(|| Task::Advance { job: job.clone(), plan });
+        let plan = (!plan.is_met()).then(|| Task::Advance { job: job.clone(), plan: Box::new(plan) });
         Planned { plan, again_after }
     }
 
     async fn apply(shell: Shell, task: Task) -> Result<(), Status> {
         let (job, plan) = match task {
-            Task::Advance { job, plan } => (job, plan),
+            Task::Advance { job, plan } => (job, *plan),
             Task::LetGo { pods } => return untrack(&shell, &pods).await,
         };
         let acting = Acting::of(&shell, Self::NAME, &*job);
