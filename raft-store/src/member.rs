@@ -13,7 +13,9 @@ mod forwards;
 #[cfg(test)]
 pub(crate) mod inspect;
 mod join;
+mod leaving;
 mod letters;
+mod observe;
 mod proposals;
 mod reads;
 mod snapshots;
@@ -22,12 +24,10 @@ mod upkeep;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use raft::eraftpb::{ConfState, Message};
 use raft::{RawNode, Ready, StateRole};
-use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::disk::DiskError;
@@ -35,7 +35,7 @@ use crate::error::{DriverError, ProposeError, ReadError};
 use crate::log::frame::Position;
 use crate::log::{Log, Unsynced};
 use crate::machine::Machine;
-use crate::membership::{ClusterId, Leadership, MemberId};
+use crate::membership::{ClusterId, MemberId};
 use crate::raft_logger;
 use crate::shared::{Input, Shared};
 use crate::snapshot_file::Meta;
@@ -66,15 +66,6 @@ const MESSAGE_BYTES: u64 = 1 << 20;
 
 /// Messages under way to a member that has not answered.
 const INFLIGHT_MESSAGES: usize = 256;
-
-/// How often it is told how far the members are.
-const PROGRESS_EVERY: Duration = Duration::from_millis(50);
-
-/// How long a member that is to stop waits for another one to take over.
-const LEAVE_WITHIN: Duration = Duration::from_secs(1);
-
-/// A leader with a full disk tries so seldom to let another one lead.
-const MOVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Committed entries handed out at a time.
 const APPLY_BYTES: u64 = 16 << 20;
@@ -218,7 +209,7 @@ impl Member {
                     self.receive(letter)?;
                 }
                 Input::Done(outcome) => self.job_done(outcome)?,
-                Input::Shutdown => self.leave_by = Some(now + LEAVE_WITHIN),
+                Input::Shutdown => self.leave(),
             }
         }
         if self.unwritten.is_none() {
@@ -264,28 +255,6 @@ impl Member {
         std::mem::take(&mut self.outgoing)
     }
 
-    /// Whether it was asked to stop, and everything that could be finished is: another one leads, and what was handed in
-    /// is answered.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.leave_by.is_some_and(|leave_by| {
-            let raft = &self.node.raft;
-            let has_others = self.conf_state.voters.iter().any(|voter| *voter != raft.id);
-            let leads_others = raft.state == StateRole::Leader && has_others;
-            let pending = has_others && (self.proposals.are_pending() || self.forwards.are_pending());
-            self.now >= leave_by || !(leads_others || pending)
-        })
-    }
-
-    /// A leader that is to stop lets another one lead, when all that it was given is in the log.
-    fn hand_over(&mut self) {
-        let raft = &self.node.raft;
-        let leads = raft.state == StateRole::Leader && raft.lead_transferee.is_none();
-        let given = self.proposals.are_waiting() || self.asks.are_waiting();
-        if self.leave_by.is_some() && leads && !given && !self.is_sole_voter() {
-            self.decide_transfer(None);
-        }
-    }
-
     /// Whether there is anybody to talk to.
     pub(crate) fn needs_ticks(&self) -> bool {
         !self.is_sole_voter() || !self.conf_state.learners.is_empty()
@@ -315,13 +284,6 @@ impl Member {
         self.proposals.refuse(|| ProposeError::Closed);
         self.reads.refuse(&ReadError::Closed);
         self.forwards.close();
-    }
-
-    /// Hands the state out. Nobody may be waiting any more.
-    fn copy_out(&self, reply: oneshot::Sender<(Meta, Machine)>) {
-        let meta =
-            Meta { cluster: self.cluster, position: self.applied, conf_state: self.conf_state.clone() };
-        reply.send((meta, self.machine.clone())).ok();
     }
 
     fn id(&self) -> MemberId {
@@ -423,54 +385,6 @@ impl Member {
         self.post_all(messages);
         self.node.advance_apply_to(self.applied.index);
         Ok(())
-    }
-
-    /// A leader that cannot write lets another one lead, which perhaps can.
-    fn move_to_where_space_is(&mut self) {
-        let raft = &self.node.raft;
-        let leads = raft.state == StateRole::Leader && raft.lead_transferee.is_none();
-        let due = self.now >= self.moved_at + MOVE_AGAIN || self.moved_at == Duration::ZERO;
-        if self.full_until.is_some() && leads && due && !self.is_sole_voter() {
-            self.moved_at = self.now;
-            self.decide_transfer(None);
-        }
-    }
-
-    fn observe_leadership(&mut self) {
-        let raft = &self.node.raft;
-        let leader = (raft.leader_id != raft::INVALID_ID).then_some(MemberId(raft.leader_id));
-        // The first entry of its own term is applied, so everything committed before is too (Raft §8).
-        let is_leader = raft.state == StateRole::Leader && self.applied.term == raft.term;
-        if is_leader && self.is_sole_voter() {
-            self.shared.set_sole_voter(true);
-        }
-        let now = Leadership { term: raft.term, leader, is_leader };
-        self.shared.leadership.send_if_modified(|before| {
-            let changed = *before != now;
-            if changed {
-                tracing::info!(term = now.term, leader = raft.leader_id, is_leader, "leadership changed");
-            }
-            *before = now;
-            changed
-        });
-    }
-
-    fn count(&self) {
-        let (counters, log) = (&self.shared.counters, self.node.store().sizes());
-        counters.applied_index.store(self.applied.index, Ordering::Relaxed);
-        counters.snapshot_index.store(self.upkeep.snapshot_index(), Ordering::Relaxed);
-        counters.data_bytes.store(self.machine.data_bytes(), Ordering::Relaxed);
-        counters.log_bytes.store(log.bytes, Ordering::Relaxed);
-        counters.log_segments.store(log.segments as u64, Ordering::Relaxed);
-    }
-
-    /// Tells how far the members are, once in a while.
-    fn tell_progress(&mut self) {
-        let due = self.now >= self.told_progress_at + PROGRESS_EVERY;
-        if due && self.needs_ticks() {
-            self.told_progress_at = self.now;
-            self.shared.progress.store(Arc::new(self.progress()));
-        }
     }
 }
 

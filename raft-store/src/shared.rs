@@ -230,9 +230,14 @@ impl Shared {
         let holds =
             until > 0 && self.clock.get().is_some_and(|clock| clock.elapsed() < Duration::from_nanos(until));
         if holds {
-            self.lease_wanted.store(true, Ordering::Relaxed);
+            self.want_lease();
         }
         holds
+    }
+
+    /// Reads come often enough for a lease to be worth asking for.
+    pub(crate) fn want_lease(&self) {
+        self.lease_wanted.store(true, Ordering::Relaxed);
     }
 
     /// Whether the lease was used since the last time this was asked.

@@ -61,6 +61,9 @@ impl Member {
         if refused || message.msg_type == MessageType::MsgTransferLeader {
             return;
         }
+        if message.msg_type == MessageType::MsgReadIndex && self.answer_from_lease(&message) {
+            return;
+        }
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%from, %error, "message not taken");
         }

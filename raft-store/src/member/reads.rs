@@ -183,6 +183,26 @@ impl Member {
         self.reads.refuse_old(self.now);
     }
 
+    /// Answers another member's question without asking anybody, if this one may.
+    pub(super) fn answer_from_lease(&mut self, question: &Message) -> bool {
+        self.shared.want_lease();
+        let holds = self.lease_until().is_some_and(|until| self.now < until);
+        if holds {
+            let raft = &self.node.raft;
+            let answer = Message {
+                msg_type: MessageType::MsgReadIndexResp,
+                to: question.from,
+                from: raft.id,
+                term: raft.term,
+                index: raft.raft_log.committed,
+                entries: question.entries.clone(),
+                ..Message::default()
+            };
+            self.post_all(vec![answer]);
+        }
+        holds
+    }
+
     /// Until when this member may answer reads by itself, if it may.
     pub(super) fn lease_until(&self) -> Option<Duration> {
         let raft = &self.node.raft;

@@ -160,3 +160,24 @@ fn a_leader_with_a_full_disk_lets_another_one_lead() {
     cluster.nodes[old].disk.set_faults(Faults::default());
     cluster.everyone_agrees();
 }
+
+#[test]
+fn a_leader_with_a_lease_answers_the_others_at_once() {
+    let (mut cluster, leader) = with_lease();
+    let (reader, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.put(leader, "/a", "1").expect("it commits");
+    let mut read = cluster.nodes[leader].confirm_read();
+    cluster.until("a confirmation", |_| read.poll()).expect("there is a leader");
+    // A quorum could not be asked.
+    cluster.nodes[third].cut_off = true;
+    let asked = cluster.nodes[reader].id();
+    cluster.copies = Box::new(move |letter| usize::from(letter.from != asked || is_question(letter)));
+    let mut read = cluster.nodes[reader].confirm_read();
+    cluster.talk();
+    assert_eq!(read.poll(), Some(Ok(())));
+    assert_eq!(cluster.nodes[reader].revision(), Revision(2));
+}
+
+fn is_question(letter: &Letter) -> bool {
+    matches!(&letter.body, Body::Raft(message) if message.msg_type == MessageType::MsgReadIndex)
+}
