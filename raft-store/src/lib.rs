@@ -36,7 +36,8 @@
 //!
 //! How a write goes: [`Store::propose`] puts the transaction into the inbox; the driver's thread takes all that wait,
 //! puts them into one Raft entry, writes it to the log and syncs; when a quorum has it, the state machine applies
-//! it, the new state becomes visible, the answers go out and the watchers of those keys are woken.
+//! it, the new state becomes visible, the answers go out and the watchers of those keys are woken. On a member that does
+//! not lead, the member forwards it, and answers when it has applied it itself.
 //!
 //! | module | what |
 //! |---|---|
@@ -49,6 +50,8 @@
 //! | `backup` | saving, restoring, and going on alone when the quorum is lost |
 //! | `disk` | the file operations, behind a trait |
 //! | `transport` | messages between members: who carries them, and their bytes |
+//! | `membership` | who takes part, and the steps by which that changes |
+//! | `sum` | the number by which members compare their states |
 
 mod backup;
 pub mod command;
