@@ -6,14 +6,31 @@ use anyhow::Error;
 
 /// Prints the error with its causes, one line each, and returns the exit code 1.
 pub(crate) fn report(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
-    for cause in error.chain().skip(1) {
-        eprintln!("  because: {cause}");
+    let causes = sentences(error);
+    for (index, cause) in causes.iter().enumerate() {
+        eprintln!("{}{cause}", if index == 0 { "error: " } else { "  because: " });
     }
     if let Some(advice) = advice(error) {
         eprintln!("  try: {advice}");
     }
     ExitCode::FAILURE
+}
+
+/// What went wrong and why, each said once. An answer of the API says what it says in its message; the client library
+/// shows all of the answer, and then again.
+fn sentences(error: &Error) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        match cause.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) => {
+                said.push(status.message.clone());
+                break;
+            }
+            _ => said.push(cause.to_string()),
+        }
+    }
+    said.dedup();
+    said
 }
 
 /// The next step, where the cause tells it.

@@ -22,6 +22,7 @@ mod push;
 mod run;
 mod server;
 mod signals;
+mod snapshot;
 mod steps;
 mod target;
 mod token;
@@ -58,6 +59,8 @@ enum Verb {
     Member(member::Args),
     /// Make tokens that let machines join
     Token(token::Args),
+    /// Save the state of a cluster to a file, and make a cluster from one
+    Snapshot(snapshot::Args),
     /// Start members and nodes on this machine, kill them in turn under load, and show what that did
     Drill(drill::Args),
     /// Store a WebAssembly file in the cluster's registry
@@ -89,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Node(args) => block_on(node::run(args)),
         Verb::Member(args) => block_on(member::run(args)),
         Verb::Token(args) => block_on(token::run(args)),
+        Verb::Snapshot(args) => block_on(snapshot::run(args)),
         Verb::Drill(args) => block_on(drill::run(args)),
         Verb::Push(args) => block_on(push::run(args)),
         Verb::Apply(args) => block_on(apply::run(args)),

@@ -29,6 +29,12 @@ pub(crate) struct Args {
     /// What `isopod token create --role server` printed on a machine of that cluster
     #[arg(long, env = "ISOPOD_TOKEN", value_name = "T", hide_env_values = true)]
     token: Option<String>,
+    /// Go on alone with what this member has, when most others are lost for good (docs/operations.md)
+    #[arg(long, conflicts_with_all = ["init", "join", "reseed"])]
+    force_new_cluster: bool,
+    /// Set this member's damaged store aside and fetch it anew from the others
+    #[arg(long, conflicts_with_all = ["init", "join"])]
+    reseed: bool,
     /// Address of the Kubernetes API; port 0 takes any free one
     #[arg(long, env = "ISOPOD_LISTEN", value_name = "A", default_value = "127.0.0.1:6443")]
     listen: SocketAddr,
@@ -57,6 +63,8 @@ impl Args {
                 Ok(Beginning::Join { server: server.clone(), token })
             }
             _ if self.init => Ok(Beginning::Found),
+            _ if self.force_new_cluster => Ok(Beginning::ForceNewCluster),
+            _ if self.reseed => Ok(Beginning::Reseed),
             _ => Ok(Beginning::Continue),
         }
     }

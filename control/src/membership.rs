@@ -15,8 +15,10 @@ pub mod protocol;
 pub mod record;
 mod report;
 pub(crate) mod serve;
+mod snapshot;
 pub mod token;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use isopod_raft_store::{MemberId, ProposeError, ReadError, Snapshot, Store, Txn, TxnResponse};
@@ -26,9 +28,13 @@ pub(crate) use self::report::LeaderClient;
 use crate::objects::{propose_failed, read_failed};
 use crate::security::CertificateAuthority;
 
+/// Where the key for ServiceAccount tokens lies in a data folder: all members have the same.
+pub(crate) const SERVICE_ACCOUNT_KEY: &str = "pki/sa.key";
+
 /// What the members' part of the API works with.
 pub(crate) struct Membership {
     pub(crate) own: MemberId,
+    pub(crate) data_dir: PathBuf,
     pub(crate) store: Store,
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) service_cidr: String,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use isopod_raft_store::{Driver, DriverError, KeyRange, MemberId, OpenError, Store};
+use isopod_raft_store::{BackupError, Driver, DriverError, KeyRange, MemberId, OpenError, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,12 +20,14 @@ use crate::admission::InvalidRange;
 use crate::bootstrap;
 use crate::leader::Singletons;
 use crate::membership::follow::Follower;
-use crate::membership::{folder, join, record};
+use crate::membership::record::Roll;
+use crate::membership::{folder, join};
 use crate::peers::{Peers, StoreInbound};
 use crate::registry;
 use crate::security::ca::{self, CertificateAuthority, IssuedCertificate, Subject};
 use crate::security::tls;
 use crate::serve::{self, Front};
+pub use isopod_raft_store::{Saved, inspect};
 
 /// Name of the administrator's kubeconfig in the data folder.
 pub const KUBECONFIG_FILE: &str = "admin.kubeconfig";
@@ -61,6 +63,15 @@ pub enum StartError {
         /// The folder.
         dir: PathBuf,
     },
+    /// There are no others that have its data.
+    #[error("{} is the folder of a member that has no others: nobody has its data", dir.display())]
+    NobodyToAsk {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// It could not be made the only member.
+    #[error("cannot go on alone")]
+    Recover(#[from] BackupError),
     /// It has others, and was started in a way that does not reach them.
     #[error("{} belongs to a cluster of several members: start it with `isopod server`", dir.display())]
     NotAlone {
@@ -214,7 +225,7 @@ impl Member {
             ended = &mut talking => return ended?.and(Err(RunError::Ended("the listener for members"))),
             _ = peers.removed() => Err(removed(own)),
             Some(ended) = parts.join_next() => Err(match ended? {
-                Ok(_) if record::is_removed(&store.snapshot(), own) => removed(own),
+                Ok(_) if Roll::of(&store).is_removed(&store.snapshot(), own) => removed(own),
                 Ok(name) => RunError::Ended(name),
                 Err(error) => error,
             }),
@@ -308,8 +319,8 @@ async fn talk(
         shutdown.cancelled().await;
         return Ok(());
     };
-    let known = store.clone();
-    let is_removed = move |member| record::is_removed(&known.snapshot(), member);
+    let (known, roll) = (store.clone(), Roll::of(&store));
+    let is_removed = move |member| roll.is_removed(&known.snapshot(), member);
     let inbound = Arc::new(StoreInbound { store, is_removed });
     peers.run(listener, inbound, shutdown).await.map_err(|error| RunError::Listener("members", error))
 }

@@ -11,9 +11,10 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 
 use super::protocol::{self, JoinAnswer, JoinRequest};
-use super::record::{self, Record, Standing};
+use super::record::{Record, Roll, Standing};
 use super::token::{self, Credential, Role};
-use super::{Membership, folder};
+use super::{Membership, SERVICE_ACCOUNT_KEY, folder};
+use crate::security::ca;
 
 /// How far the clocks of two members may differ: certificates begin ten minutes back, and leases, tokens and events
 /// are judged by whoever looks at them.
@@ -45,7 +46,7 @@ impl Membership {
         for _ in 0..TRIES_MAX {
             let state = self.newest().await?;
             let (key, at) = token::check_stored(&state, &shown, Role::Server, now).map_err(refused)?;
-            let (member, mut txn) = admission(&state, &request)?;
+            let (member, mut txn) = admission(Roll::of(&self.store), &state, &request)?;
             txn.compares.push(Compare::Modified(key.clone().into(), at));
             txn.ops.push(Op::Delete(key.into()));
             let response = self.propose(txn).await?;
@@ -58,7 +59,7 @@ impl Membership {
     }
 
     async fn welcome(&self, member: MemberId) -> Result<JoinAnswer, Status> {
-        let records = record::all(&self.newest().await?);
+        let records = Roll::of(&self.store).all(&self.newest().await?);
         let own = records.get(&member).ok_or_else(|| {
             Status::unavailable(format!("member {member} was removed as soon as it had joined"))
         })?;
@@ -68,6 +69,8 @@ impl Membership {
             name: own.name.clone(),
             authority_pem: self.authority.certificate_pem().to_owned(),
             authority_key_pem: self.authority.key_pem().to_owned(),
+            service_account_key_pem: ca::read_private(&self.data_dir.join(SERVICE_ACCOUNT_KEY))
+                .map_err(|error| Status::internal(&error))?,
             service_cidr: self.service_cidr.clone(),
             warning: protocol::advice(staying(&records)),
             members: records.into_iter().map(|(member, record)| (member.0, record)).collect(),
@@ -81,8 +84,8 @@ pub(super) fn staying(records: &BTreeMap<MemberId, Record>) -> usize {
 }
 
 /// The number and the transaction of a new member.
-fn admission(state: &Snapshot, request: &JoinRequest) -> Result<(MemberId, Txn), Status> {
-    let records = record::all(state);
+fn admission(roll: Roll, state: &Snapshot, request: &JoinRequest) -> Result<(MemberId, Txn), Status> {
+    let records = roll.all(state);
     let taken = records.iter().find(|(_, record)| record.peer_address == request.peer_address);
     if let Some((member, record)) = taken {
         return Err(Status::bad_request(format!(
@@ -98,12 +101,12 @@ fn admission(state: &Snapshot, request: &JoinRequest) -> Result<(MemberId, Txn),
         standing: Standing::Stays,
     };
     let starting = || Status::unavailable("the cluster is only just being founded: try again");
-    let (member, _) = record::admit(state, &record).ok_or_else(starting)?;
+    let (member, _) = roll.admit(state, &record).ok_or_else(starting)?;
     if request.name.is_none() {
         record.name = folder::default_name(member.0);
     }
     check_name(&record.name, &records).map_err(Status::bad_request)?;
-    record::admit(state, &record).ok_or_else(starting)
+    roll.admit(state, &record).ok_or_else(starting)
 }
 
 fn check_name(name: &str, records: &BTreeMap<MemberId, Record>) -> Result<(), String> {

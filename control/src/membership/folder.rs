@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use isopod_raft_store::{ClusterId, Founding, MemberId};
+use isopod_raft_store::{BackupError, ClusterId, Founding, MemberId, Saved};
 use serde::{Deserialize, Serialize};
 
 use crate::security::ca;
@@ -30,6 +30,38 @@ pub struct Folder {
     pub service_cidr: Option<String>,
     /// Where the others were when it joined.
     pub introduced: BTreeMap<MemberId, String>,
+}
+
+/// Why nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is a member in the folder already.
+    #[error("{} has a member already: name an empty folder", dir.display())]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The file or the folder cannot be used.
+    #[error(transparent)]
+    Store(#[from] BackupError),
+    /// What the folder says cannot be read or written.
+    #[error(transparent)]
+    Folder(#[from] Error),
+}
+
+/// Makes a data folder from a snapshot: the first member of a new cluster, with the same objects. Certificates that the
+/// folder has are kept. Blocks.
+pub fn restore(data_dir: &Path, file: &Path) -> Result<Saved, RestoreError> {
+    if Folder::read(data_dir)?.is_some() {
+        return Err(RestoreError::NotEmpty { dir: data_dir.to_owned() });
+    }
+    // A file that is none leaves no folder behind.
+    isopod_raft_store::inspect(file)?;
+    let member = MemberId(1);
+    let restored = isopod_raft_store::restore(&data_dir.join("store"), file, member)?;
+    let folder = Folder { cluster: Some(restored.cluster), ..Folder::unnamed() };
+    folder.write(data_dir)?;
+    Ok(restored)
 }
 
 /// Why the file cannot be used.
@@ -142,7 +174,7 @@ impl Folder {
             member: self.member.0,
             name: self.name.clone(),
             cluster: self.cluster.map(|cluster| cluster.0),
-            joined: self.founding == Founding::Join,
+            joined: self.founding != Founding::Alone,
             service_cidr: self.service_cidr.clone(),
             introduced: self.introduced.iter().map(|(id, address)| (id.0, address.clone())).collect(),
         };

@@ -1,12 +1,14 @@
 //! Every member's part: it keeps its own record true, and its peers' addresses as the records say.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use isopod_raft_store::{MemberId, Snapshot, Store, Txn};
+use isopod_raft_store::{Founding, MemberId, Snapshot, Store, Txn};
 use tokio_util::sync::CancellationToken;
 
-use super::record::{self, Record};
+use super::folder::Folder;
+use super::record::{Record, Roll};
 use crate::peers::Peers;
 
 /// Wait between tries to write its record while there is no leader.
@@ -15,10 +17,12 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Keeps one member known, and in knowledge of the others.
 pub(crate) struct Follower {
     pub(crate) own: MemberId,
+    /// Its data folder, which remembers where the others are.
+    pub(crate) data_dir: PathBuf,
     /// What its record shall say; its standing is not its own business.
     pub(crate) wanted: Record,
-    /// Where others were when it joined, for as long as its state knows of nobody.
-    pub(crate) introduced: BTreeMap<MemberId, String>,
+    /// What the folder says; where the others are, for as long as this member's state knows of nobody.
+    pub(crate) folder: Folder,
     pub(crate) store: Store,
     pub(crate) peers: Peers,
 }
@@ -35,43 +39,49 @@ enum Announcement {
     Removed,
 }
 
-fn announcement(state: &Snapshot, own: MemberId, wanted: &Record, is_alone: bool) -> Announcement {
-    match record::of(state, own) {
+fn announcement(
+    roll: Roll,
+    state: &Snapshot,
+    own: MemberId,
+    wanted: &Record,
+    is_alone: bool,
+) -> Announcement {
+    match roll.get(state, own) {
         Some((now, at)) => {
             let wanted = Record { standing: now.standing, ..wanted.clone() };
             if now == wanted {
                 Announcement::Nothing
             } else {
-                Announcement::Write(record::replace(own, &wanted, at))
+                Announcement::Write(roll.replace(own, &wanted, at))
             }
         }
-        None if record::is_removed(state, own) => Announcement::Removed,
-        None if is_alone => Announcement::Write(record::found(own, wanted)),
+        None if roll.is_removed(state, own) => Announcement::Removed,
+        None if is_alone => Announcement::Write(roll.found(own, wanted)),
         None => Announcement::Wait,
     }
 }
 
 impl Follower {
     /// Works until `shutdown`; ends before when this member was removed.
-    pub(crate) async fn run(self, shutdown: CancellationToken) {
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        let roll = Roll::of(&self.store);
         let mut members = self.store.members();
         loop {
             let state = self.store.snapshot();
-            self.tell_peers(&state);
+            self.look_around(&roll.all(&state));
             let is_alone = members.borrow_and_update().voters == [self.own];
-            let is_waiting = match announcement(&state, self.own, &self.wanted, is_alone) {
-                Announcement::Nothing => true,
-                Announcement::Wait => true,
+            match announcement(roll, &state, self.own, &self.wanted, is_alone) {
+                Announcement::Nothing | Announcement::Wait => {}
                 Announcement::Removed => return,
-                Announcement::Write(txn) => self.write(txn, &shutdown).await,
-            };
-            if shutdown.is_cancelled() {
-                return;
+                Announcement::Write(txn) => {
+                    self.write(txn, &shutdown).await;
+                    if shutdown.is_cancelled() {
+                        return;
+                    }
+                    continue;
+                }
             }
-            if !is_waiting {
-                continue;
-            }
-            let Ok(mut changes) = self.store.watch(record::range(), state.revision()) else {
+            let Ok(mut changes) = self.store.watch(roll.range(), state.revision()) else {
                 tokio::time::sleep(RETRY).await;
                 continue;
             };
@@ -84,26 +94,37 @@ impl Follower {
         }
     }
 
-    /// Returns false: there is more to see at once.
-    async fn write(&self, txn: Txn, shutdown: &CancellationToken) -> bool {
+    async fn write(&self, txn: Txn, shutdown: &CancellationToken) {
         // Cancel-safe: what was proposed may still happen, and is looked at when it is started again.
         let written = tokio::select! {
-            () = shutdown.cancelled() => return false,
+            () = shutdown.cancelled() => return,
             written = self.store.propose(txn) => written,
         };
         if let Err(error) = written {
             tracing::debug!(%error, "this member's record is not written yet");
             tokio::time::sleep(RETRY).await;
         }
-        false
     }
 
-    fn tell_peers(&self, state: &Snapshot) {
-        let records = record::all(state);
+    /// Tells the peers' side where the others are, and remembers it: a member that loses its store finds them again by
+    /// that, and never founds a cluster of its own.
+    fn look_around(&mut self, records: &BTreeMap<MemberId, Record>) {
         if records.is_empty() {
-            return self.peers.set_addresses(&self.introduced);
+            return self.peers.set_addresses(&self.folder.introduced);
         }
-        let reachable = records.into_iter().filter(|(_, record)| !record.peer_address.is_empty());
-        self.peers.set_addresses(&reachable.map(|(member, record)| (member, record.peer_address)).collect());
+        let reachable = records.iter().filter(|(_, record)| !record.peer_address.is_empty());
+        let mut addresses: BTreeMap<MemberId, String> =
+            reachable.map(|(member, record)| (*member, record.peer_address.clone())).collect();
+        self.peers.set_addresses(&addresses);
+        addresses.remove(&self.own);
+        if self.folder.introduced == addresses {
+            return;
+        }
+        self.folder.founding = if addresses.is_empty() { Founding::Alone } else { Founding::Join };
+        self.folder.introduced = addresses;
+        if let Err(error) = self.folder.write(&self.data_dir) {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the data folder does not remember the other members");
+        }
     }
 }

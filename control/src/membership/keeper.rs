@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use isopod_raft_store::{
-    Compare, MemberId, Members, MembershipChange, MembershipError, Progress, Store, TransferError,
-};
+use isopod_raft_store::{Compare, MemberId, Members, MembershipChange, MembershipError, Progress, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::record::{self, Record, Standing};
+use super::record::{Record, Roll, Standing};
 
 /// A learner that lacks no more than this many entries has caught up: they arrive within a round trip or two.
 const CAUGHT_UP: u64 = 256;
@@ -55,10 +53,11 @@ pub(crate) fn plan(
 
 /// Works until `shutdown`, or until this member no longer leads in `term`: then its steps do nothing.
 pub(crate) async fn run(own: MemberId, term: u64, store: Store, shutdown: CancellationToken) {
+    let roll = Roll::of(&store);
     let mut members = store.members();
     loop {
         let state = store.snapshot();
-        let Ok(mut changes) = store.watch(record::range(), state.revision()) else {
+        let Ok(mut changes) = store.watch(roll.range(), state.revision()) else {
             // The state moved on between the two; a closed store ends the task below.
             tokio::time::sleep(PERIOD).await;
             if shutdown.is_cancelled() {
@@ -66,7 +65,7 @@ pub(crate) async fn run(own: MemberId, term: u64, store: Store, shutdown: Cancel
             }
             continue;
         };
-        let records = record::all(&state);
+        let records = roll.all(&state);
         let now = members.borrow_and_update().clone();
         let step = plan(own, &records, &now, &store.progress());
         if let Some(step) = step {
@@ -103,12 +102,12 @@ async fn carry_out(
         },
         Step::HandOver => match store.transfer_leadership(None).await {
             Ok(_) => Ok(()),
-            Err(error @ TransferError::NoOtherVoter) => Err(error.into()),
             Err(error) => Err(error.into()),
         },
         Step::Forget(member) => {
-            if let Some((_, at)) = record::of(&store.snapshot(), member) {
-                let mut txn = record::forget(member, at);
+            let roll = Roll::of(store);
+            if let Some((_, at)) = roll.get(&store.snapshot(), member) {
+                let mut txn = roll.forget(member, at);
                 txn.compares.push(Compare::Term(term));
                 store.propose(txn).await?;
             }

@@ -16,6 +16,9 @@ pub const MEMBERS: &str = "/isopod/v1/members";
 /// POST hands over leadership ([`HandOver`]).
 pub const LEADER: &str = "/isopod/v1/leader";
 
+/// GET sends a snapshot of the whole store, as `isopod snapshot save` writes it.
+pub const SNAPSHOT: &str = "/isopod/v1/snapshot";
+
 /// Version of these messages; a member refuses one that it does not know.
 pub const VERSION: u32 = 1;
 
@@ -55,6 +58,9 @@ pub struct JoinAnswer {
     pub authority_pem: String,
     /// Key of the cluster's authority, PEM.
     pub authority_key_pem: String,
+    /// The key that the cluster's ServiceAccount tokens are signed with, PEM, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account_key_pem: Option<String>,
     /// The cluster's range of Service addresses.
     pub service_cidr: String,
     /// All members, with itself.

@@ -1,17 +1,13 @@
-//! One record for each member: `/isopod/members/<number>` in the store, JSON; and the next free number.
+//! One record for each member: `/isopod/<cluster>/members/<number>` in the store, JSON; and the next free number.
 //!
-//! A number is used once: whoever has a number below the next one and no record was removed.
+//! A number is used once: whoever has a number below the next one and no record was removed. A state that was restored
+//! or recovered belongs to a new cluster, which therefore begins with no record, whoever was a member before.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use isopod_raft_store::{Compare, KeyRange, MemberId, Op, Revision, Snapshot, Txn};
+use isopod_raft_store::{ClusterId, Compare, KeyRange, MemberId, Op, Revision, Snapshot, Store, Txn};
 use serde::{Deserialize, Serialize};
-
-/// Prefix of the records' keys.
-const MEMBERS: &str = "/isopod/members/";
-/// The number that the next member to join gets.
-const NEXT: &str = "/isopod/next-member";
 
 /// What is known of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,92 +35,111 @@ pub enum Standing {
     Leaves,
 }
 
-/// The range of all records, to be watched.
-pub(crate) fn range() -> KeyRange {
-    KeyRange::prefix(MEMBERS)
-}
+/// The records of one cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Roll(ClusterId);
 
-/// All members that have a record. One that cannot be read is left out and logged.
-pub(crate) fn all(state: &Snapshot) -> BTreeMap<MemberId, Record> {
-    let records = state.range(&range()).filter_map(|(key, entry)| {
-        let number = std::str::from_utf8(key.get(MEMBERS.len()..)?).ok()?.parse().ok()?;
-        match serde_json::from_slice(&entry.value) {
-            Ok(record) => Some((MemberId(number), record)),
-            Err(error) => {
-                tracing::error!(member = number, %error, "the record of a member cannot be read");
-                None
+impl Roll {
+    /// Of the cluster that the store belongs to.
+    pub(crate) fn of(store: &Store) -> Roll {
+        Roll(store.cluster())
+    }
+
+    /// The range of all records, to be watched.
+    pub(crate) fn range(self) -> KeyRange {
+        KeyRange::prefix(self.prefix())
+    }
+
+    /// All members that have a record. One that cannot be read is left out and logged.
+    pub(crate) fn all(self, state: &Snapshot) -> BTreeMap<MemberId, Record> {
+        let prefix = self.prefix();
+        let records = state.range(&self.range()).filter_map(|(key, entry)| {
+            let number = std::str::from_utf8(key.get(prefix.len()..)?).ok()?.parse().ok()?;
+            match serde_json::from_slice(&entry.value) {
+                Ok(record) => Some((MemberId(number), record)),
+                Err(error) => {
+                    tracing::error!(member = number, %error, "the record of a member cannot be read");
+                    None
+                }
             }
+        });
+        records.collect()
+    }
+
+    /// The records of all members but one.
+    pub(crate) fn others(self, state: &Snapshot, own: MemberId) -> impl Iterator<Item = Record> + use<> {
+        self.all(state).into_iter().filter(move |(member, _)| *member != own).map(|(_, record)| record)
+    }
+
+    /// One record, and when it was last written.
+    pub(crate) fn get(self, state: &Snapshot, member: MemberId) -> Option<(Record, Revision)> {
+        let entry = state.get(&self.key(member))?;
+        Some((serde_json::from_slice(&entry.value).ok()?, entry.modified))
+    }
+
+    /// Whether the member was one, and was removed.
+    pub(crate) fn is_removed(self, state: &Snapshot, member: MemberId) -> bool {
+        self.next(state).is_some_and(|(next, _)| member.0 < next) && state.get(&self.key(member)).is_none()
+    }
+
+    /// The first member of a cluster writes itself down; holds only while there is no record at all.
+    pub(crate) fn found(self, own: MemberId, record: &Record) -> Txn {
+        Txn {
+            compares: vec![Compare::Absent(self.next_key())],
+            ops: vec![self.put_next(own.0 + 1), Op::Put(self.key(own), encode(record))],
         }
-    });
-    records.collect()
-}
+    }
 
-/// The records of all members but one.
-pub(crate) fn others(state: &Snapshot, own: MemberId) -> impl Iterator<Item = Record> {
-    all(state).into_iter().filter(move |(member, _)| *member != own).map(|(_, record)| record)
-}
+    /// The number of a new member, and the transaction that makes it one. `None` while the first has not written itself
+    /// down.
+    pub(crate) fn admit(self, state: &Snapshot, record: &Record) -> Option<(MemberId, Txn)> {
+        let (number, modified) = self.next(state)?;
+        let member = MemberId(number);
+        let txn = Txn {
+            compares: vec![Compare::Modified(self.next_key(), modified), Compare::Absent(self.key(member))],
+            ops: vec![self.put_next(number + 1), Op::Put(self.key(member), encode(record))],
+        };
+        Some((member, txn))
+    }
 
-/// One record, and when it was last written.
-pub(crate) fn of(state: &Snapshot, member: MemberId) -> Option<(Record, Revision)> {
-    let entry = state.get(&key(member))?;
-    Some((serde_json::from_slice(&entry.value).ok()?, entry.modified))
-}
+    /// Replaces a record that was last written at `at`.
+    pub(crate) fn replace(self, member: MemberId, record: &Record, at: Revision) -> Txn {
+        let key = self.key(member);
+        Txn { compares: vec![Compare::Modified(key.clone(), at)], ops: vec![Op::Put(key, encode(record))] }
+    }
 
-/// Whether the member was one, and was removed.
-pub(crate) fn is_removed(state: &Snapshot, member: MemberId) -> bool {
-    next(state).is_some_and(|(next, _)| member.0 < next) && state.get(&key(member)).is_none()
+    /// Removes a record that was last written at `at`.
+    pub(crate) fn forget(self, member: MemberId, at: Revision) -> Txn {
+        let key = self.key(member);
+        Txn { compares: vec![Compare::Modified(key.clone(), at)], ops: vec![Op::Delete(key)] }
+    }
+
+    fn prefix(self) -> String {
+        format!("/isopod/{}/members/", self.0)
+    }
+
+    fn key(self, member: MemberId) -> Bytes {
+        format!("{}{member}", self.prefix()).into()
+    }
+
+    fn next_key(self) -> Bytes {
+        format!("/isopod/{}/next-member", self.0).into()
+    }
+
+    fn next(self, state: &Snapshot) -> Option<(u64, Revision)> {
+        let entry = state.get(&self.next_key())?;
+        Some((std::str::from_utf8(&entry.value).ok()?.parse().ok()?, entry.modified))
+    }
+
+    fn put_next(self, number: u64) -> Op {
+        Op::Put(self.next_key(), number.to_string().into())
+    }
 }
 
 /// The member that a person means by its name or number.
 pub(crate) fn find(records: &BTreeMap<MemberId, Record>, word: &str) -> Option<MemberId> {
     let by_name = records.iter().find(|(_, record)| record.name == word).map(|(member, _)| *member);
     by_name.or_else(|| word.parse().ok().map(MemberId).filter(|member| records.contains_key(member)))
-}
-
-/// The first member of a cluster writes itself down; holds only while there is no record at all.
-pub(crate) fn found(own: MemberId, record: &Record) -> Txn {
-    Txn {
-        compares: vec![Compare::Absent(NEXT.into())],
-        ops: vec![put_next(own.0 + 1), Op::Put(key(own), encode(record))],
-    }
-}
-
-/// The number of a new member, and the transaction that makes it one. `None` while the first has not written itself
-/// down.
-pub(crate) fn admit(state: &Snapshot, record: &Record) -> Option<(MemberId, Txn)> {
-    let (number, modified) = next(state)?;
-    let member = MemberId(number);
-    let txn = Txn {
-        compares: vec![Compare::Modified(NEXT.into(), modified), Compare::Absent(key(member))],
-        ops: vec![put_next(number + 1), Op::Put(key(member), encode(record))],
-    };
-    Some((member, txn))
-}
-
-/// Replaces a record that was last written at `at`.
-pub(crate) fn replace(member: MemberId, record: &Record, at: Revision) -> Txn {
-    Txn {
-        compares: vec![Compare::Modified(key(member), at)],
-        ops: vec![Op::Put(key(member), encode(record))],
-    }
-}
-
-/// Removes a record that was last written at `at`.
-pub(crate) fn forget(member: MemberId, at: Revision) -> Txn {
-    Txn { compares: vec![Compare::Modified(key(member), at)], ops: vec![Op::Delete(key(member))] }
-}
-
-fn key(member: MemberId) -> Bytes {
-    format!("{MEMBERS}{member}").into()
-}
-
-fn next(state: &Snapshot) -> Option<(u64, Revision)> {
-    let entry = state.get(NEXT.as_bytes())?;
-    Some((std::str::from_utf8(&entry.value).ok()?.parse().ok()?, entry.modified))
-}
-
-fn put_next(number: u64) -> Op {
-    Op::Put(NEXT.into(), number.to_string().into())
 }
 
 fn encode(record: &Record) -> Bytes {

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use isopod_raft_store::{Leadership, MemberId, Members, Progress};
 
 use super::protocol::{self, MEMBERS, MemberList, MemberRole, MemberState, MemberView};
-use super::record::{self, Record, Standing};
+use super::record::{Record, Roll, Standing};
 use super::{Membership, admit};
 
 /// How long the leader may take before a member answers with what it knows itself.
@@ -59,7 +59,7 @@ impl Membership {
     /// All members as this one sees them.
     pub(super) fn list_here(&self) -> MemberList {
         let leadership = *self.store.leadership().borrow();
-        let records = record::all(&self.store.snapshot());
+        let records = Roll::of(&self.store).all(&self.store.snapshot());
         let members = self.store.members().borrow().clone();
         let progress = if leadership.leader == Some(self.own) { self.store.progress() } else { Vec::new() };
         let views = records

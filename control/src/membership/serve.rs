@@ -9,13 +9,17 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, Limited};
 use isopod_raft_store::{Compare, MemberId, MembershipChange, MembershipError, TransferError};
-use isopod_spec::status::{GroupResource, Status};
+use isopod_spec::status::{GroupResource, Reason, Status};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::protocol::{self, Done, HandOver, JOIN, JoinRequest, LEADER, MEMBERS, NODES, NodeRequest};
-use super::record::{self, Standing};
-use super::{Membership, admit};
+use super::protocol::{
+    self, Done, HandOver, JOIN, JoinRequest, LEADER, MEMBERS, MemberList, MemberRole, MemberState, NODES,
+    NodeRequest, SNAPSHOT,
+};
+use super::record::{self, Roll, Standing};
+use super::{Membership, admit, snapshot};
 use crate::api::{BoxError, ResponseBody};
 
 /// A join request has a token, a name and two addresses.
@@ -54,8 +58,12 @@ where
 {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    let below = path.strip_prefix(MEMBERS).map(|rest| rest.split('/').skip(1).collect::<Vec<_>>());
-    match (&parts.method, path, below.as_deref()) {
+    let below = path.strip_prefix(MEMBERS).map(|rest| {
+        let decoded = |word| percent_decode_str(word).decode_utf8_lossy();
+        rest.split('/').skip(1).map(decoded).collect::<Vec<_>>()
+    });
+    let words: Option<Vec<&str>> = below.as_ref().map(|words| words.iter().map(AsRef::as_ref).collect());
+    match (&parts.method, path, words.as_deref()) {
         (&Method::POST, JOIN, _) => {
             let request: JoinRequest = read(body).await?;
             Ok(ok(&membership.admit(request).await?))
@@ -68,6 +76,7 @@ where
             let wanted: HandOver = read(body).await?;
             Ok(ok(&membership.hand_over(wanted).await?))
         }
+        (&Method::GET, SNAPSHOT, _) => Ok(snapshot::answer(membership.store.clone())),
         (&Method::GET, _, Some([])) if parts.uri.query() == Some("from=leader") => {
             Ok(ok(&membership.list_here()))
         }
@@ -81,46 +90,39 @@ where
 impl Membership {
     /// Takes a member out, and waits until it is.
     async fn remove(&self, word: &str) -> Result<Done, Status> {
-        let state = self.newest().await?;
-        let records = record::all(&state);
+        let (roll, state) = (Roll::of(&self.store), self.newest().await?);
+        let records = roll.all(&state);
         let member = record::find(&records, word).ok_or_else(|| no_member(word))?;
-        let voters = self.store.members().borrow().voters.clone();
-        let others_stay = |other: &MemberId| {
-            *other != member && records.get(other).is_some_and(|record| record.standing == Standing::Stays)
-        };
-        if voters.contains(&member) && !voters.iter().any(others_stay) {
-            return Err(Status::bad_request(format!(
-                "member {member} is the last voter: the cluster would be gone. To end it, stop the process and delete its folder"
-            )));
-        }
-        let (mut record, at) = record::of(&state, member).ok_or_else(|| no_member(word))?;
+        check_removal(&self.list().await, member.0).map_err(conflict)?;
+        let (mut record, at) = roll.get(&state, member).ok_or_else(|| no_member(word))?;
         record.standing = Standing::Leaves;
-        let mut txn = record::replace(member, &record, at);
+        let mut txn = roll.replace(member, &record, at);
         // Two removals at once must not leave nobody: both are decided on the records as they are.
-        txn.compares.push(Compare::RangeUnchanged(record::range(), state.revision()));
+        txn.compares.push(Compare::RangeUnchanged(roll.range(), state.revision()));
         if !self.propose(txn).await?.held() {
-            return Err(Status::unavailable("the members changed at the same moment: try again"));
+            return Err(conflict("the members changed at the same moment: try again".to_owned()));
         }
         self.wait_until_gone(member).await?;
-        let warning = protocol::advice(admit::staying(&record::all(&self.store.snapshot())));
+        let warning = protocol::advice(admit::staying(&roll.all(&self.store.snapshot())));
         Ok(Done { member: member.0, name: record.name, warning })
     }
 
     async fn wait_until_gone(&self, member: MemberId) -> Result<(), Status> {
+        let roll = Roll::of(&self.store);
         let gone = async {
             loop {
                 let state = self.store.snapshot();
-                if record::of(&state, member).is_none() {
+                if roll.get(&state, member).is_none() {
                     return;
                 }
-                match self.store.watch(record::range(), state.revision()) {
+                match self.store.watch(roll.range(), state.revision()) {
                     Ok(mut changes) => drop(changes.next().await),
                     Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
                 }
             }
         };
         tokio::time::timeout(REMOVE_TIMEOUT, gone).await.map_err(|_| {
-            Status::unavailable(format!(
+            conflict(format!(
                 "member {member} is to leave, and has not left yet: `isopod member list` shows how it goes on"
             ))
         })
@@ -128,7 +130,7 @@ impl Membership {
 
     /// Lets a learner vote at once.
     async fn promote(&self, word: &str) -> Result<Done, Status> {
-        let records = record::all(&self.newest().await?);
+        let records = Roll::of(&self.store).all(&self.newest().await?);
         let member = record::find(&records, word).ok_or_else(|| no_member(word))?;
         match self.store.change_membership(MembershipChange::Promote(member)).await {
             Ok(()) | Err(MembershipError::IsAVoter { .. }) => {}
@@ -140,7 +142,7 @@ impl Membership {
     }
 
     async fn hand_over(&self, wanted: HandOver) -> Result<Done, Status> {
-        let records = record::all(&self.newest().await?);
+        let records = Roll::of(&self.store).all(&self.newest().await?);
         let find = |word: String| record::find(&records, &word).ok_or_else(|| no_member(&word));
         let to = wanted.to.map(find).transpose()?;
         let leader = self.store.transfer_leadership(to).await.map_err(|error| match error {
@@ -152,6 +154,38 @@ impl Membership {
         let name = records.get(&leader).map(|record| record.name.clone()).unwrap_or_default();
         Ok(Done { member: leader.0, name, warning: None })
     }
+}
+
+/// Whether the others can do without the member: there must be a voter that stays, and a majority of voters that answer.
+fn check_removal(list: &MemberList, member: u64) -> Result<(), String> {
+    let is_voter = |other: &&protocol::MemberView| other.role == MemberRole::Voter;
+    let voters: Vec<_> = list.members.iter().filter(is_voter).collect();
+    if !voters.iter().any(|voter| voter.id == member) {
+        return Ok(());
+    }
+    let stays = |voter: &protocol::MemberView| voter.id != member && voter.state != MemberState::Leaving;
+    let staying: Vec<_> = voters.iter().filter(|voter| stays(voter)).collect();
+    if staying.is_empty() {
+        return Err(format!(
+            "member {member} is the last voter: the cluster would be gone. To end it, stop the process and delete its folder"
+        ));
+    }
+    let silent: Vec<_> = staying.iter().filter(|voter| voter.state == MemberState::Silent).collect();
+    if staying.len() - silent.len() > staying.len() / 2 {
+        return Ok(());
+    }
+    let names: Vec<&str> = silent.iter().map(|voter| voter.name.as_str()).collect();
+    Err(format!(
+        "without member {member}, {} of {} voters would not answer ({}) and nothing could be written any more: bring them back or remove them first",
+        silent.len(),
+        staying.len(),
+        names.join(", ")
+    ))
+}
+
+/// 409: not as things are. Clients do not try it again by themselves, as they do when a server is not available.
+fn conflict(message: String) -> Status {
+    Status { code: StatusCode::CONFLICT.as_u16(), reason: Reason::Conflict, message, details: None }
 }
 
 fn no_member(word: &str) -> Status {
@@ -192,4 +226,36 @@ fn json(code: StatusCode, body: Vec<u8>) -> Response<ResponseBody> {
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(states: &[(u64, MemberRole, MemberState)]) -> MemberList {
+        let member = |&(id, role, state): &(u64, MemberRole, MemberState)| protocol::MemberView {
+            id,
+            name: format!("member-{id}"),
+            role,
+            leader: id == 1,
+            state,
+            behind: None,
+            peer_address: String::new(),
+            api_address: String::new(),
+        };
+        MemberList { members: states.iter().map(member).collect(), ..MemberList::default() }
+    }
+
+    #[test]
+    fn a_removal_leaves_a_majority_that_answers() {
+        use MemberRole::{Learner, Voter};
+        use MemberState::{Healthy, Leaving, Silent};
+        let one_is_silent = list(&[(1, Voter, Healthy), (2, Voter, Silent), (3, Voter, Healthy)]);
+        assert_eq!(check_removal(&one_is_silent, 2), Ok(()));
+        let error = check_removal(&one_is_silent, 3).unwrap_err();
+        assert!(error.contains("1 of 2 voters would not answer (member-2)"), "{error}");
+        let last = list(&[(1, Voter, Healthy), (2, Voter, Leaving), (3, Learner, Healthy)]);
+        assert!(check_removal(&last, 1).unwrap_err().contains("the last voter"));
+        assert_eq!(check_removal(&last, 3), Ok(()));
+    }
 }

@@ -6,11 +6,12 @@ use isopod_raft_store::{ClusterId, Founding, MemberId};
 use jiff::Timestamp;
 
 use super::{Config, StartError};
+use crate::membership::SERVICE_ACCOUNT_KEY;
 use crate::membership::folder::Folder;
 use crate::membership::join;
 use crate::membership::protocol::{self, JoinAnswer, JoinRequest};
 use crate::membership::token::{AuthorityHash, JoinToken};
-use crate::security::CertificateAuthority;
+use crate::security::{CertificateAuthority, ca};
 
 /// What to do with a data folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,10 @@ pub enum Beginning {
     Continue,
     /// Found a cluster when it is empty.
     Found,
+    /// Go on alone with what its member has, as a new cluster: the others are lost for good.
+    ForceNewCluster,
+    /// Go on with its member, whose store is set aside and fetched anew from the others.
+    Reseed,
     /// Join a cluster when it is empty.
     Join {
         /// `host:port` of the API of a member.
@@ -59,7 +64,9 @@ pub(super) async fn begin(config: &Config, api: &str, peers: Option<&str>) -> Re
         return go_on(config, folder);
     }
     match &config.beginning {
-        Beginning::Continue => Err(StartError::NobodyHome { dir: config.data_dir.clone() }),
+        Beginning::Continue | Beginning::ForceNewCluster | Beginning::Reseed => {
+            Err(StartError::NobodyHome { dir: config.data_dir.clone() })
+        }
         Beginning::Found => found(config),
         Beginning::Join { server, token } => {
             let request = JoinRequest {
@@ -80,6 +87,12 @@ pub(super) async fn begin(config: &Config, api: &str, peers: Option<&str>) -> Re
 fn go_on(config: &Config, mut folder: Folder) -> Result<Identity, StartError> {
     if let Some(name) = &config.name {
         folder.name.clone_from(name);
+    }
+    if config.beginning == Beginning::Reseed {
+        if folder.introduced.is_empty() {
+            return Err(StartError::NobodyToAsk { dir: config.data_dir.clone() });
+        }
+        folder.founding = Founding::Reseed;
     }
     let told = config.service_cidr.as_ref().or(folder.service_cidr.as_ref());
     let service_cidr = told.map_or(SERVICE_CIDR, String::as_str).to_owned();
@@ -120,6 +133,9 @@ fn take_in(
         introduced: others.map(|(member, record)| (MemberId(member), record.peer_address)).collect(),
     };
     authority.write(&config.data_dir)?;
+    if let Some(key) = answer.service_account_key_pem {
+        ca::write_private(&config.data_dir.join(SERVICE_ACCOUNT_KEY), key.as_bytes())?;
+    }
     folder.write(&config.data_dir)?;
     let (service_cidr, began) = (answer.service_cidr, Began::Joined { warning: answer.warning });
     Ok(Identity { folder, service_cidr, authority, began })

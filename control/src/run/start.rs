@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use isopod_raft_store::{Driver, OpenError, Store};
+use isopod_raft_store::{Driver, Founding, Store};
 use prometheus_client::registry::Registry as Metrics;
 use tokio_util::sync::CancellationToken;
 
-use super::begin::{self, Identity};
+use super::begin::{self, Beginning, Identity};
 use super::listen::{self, Listening};
 use super::{Config, KUBECONFIG_FILE, Member, StartError};
 use crate::admission::{Policy, ServiceRange};
@@ -17,7 +17,7 @@ use crate::controllers::NodeConfig;
 use crate::leader::{self, Singletons};
 use crate::membership::folder::Folder;
 use crate::membership::follow::Follower;
-use crate::membership::record::{self, Record, Standing};
+use crate::membership::record::{Record, Roll, Standing};
 use crate::membership::{LeaderClient, Membership};
 use crate::node_client::NodeClient;
 use crate::objects::Objects;
@@ -40,7 +40,7 @@ impl Member {
             None => None,
         };
         let advertised = listening.as_ref().map(|listening| listening.advertised.clone());
-        let Identity { folder, service_cidr, authority, began } =
+        let Identity { mut folder, service_cidr, authority, began } =
             Box::pin(begin::begin(&config, &api.advertised, advertised.as_deref())).await?;
         let service_range = match asked {
             Some(range) => range,
@@ -49,7 +49,7 @@ impl Member {
         let authority = Arc::new(authority);
         let peer_tls = tls::peers(&authority, &authority.issue_peer(folder.member.0)?)?;
         let peers = Peers::new(folder.member, peer_tls, advertised.clone().unwrap_or_default());
-        let (store, driver) = open_store(&config, &folder, peers.clone()).await?;
+        let (store, driver) = open_store(&config, &mut folder, peers.clone()).await?;
         if listening.is_none() && store.members().borrow().voters != [folder.member] {
             return Err(StartError::NotAlone { dir: config.data_dir });
         }
@@ -61,7 +61,8 @@ impl Member {
                 api_address: api.advertised.clone(),
                 standing: Standing::Stays,
             },
-            introduced: folder.introduced,
+            data_dir: config.data_dir.clone(),
+            folder: folder.clone(),
             store: store.clone(),
             peers: peers.clone(),
         };
@@ -129,14 +130,15 @@ impl Parts<'_> {
         let tls = tls::client(self.authority.certificate_pem(), &own)?;
         let membership = Membership {
             own: self.store.id(),
+            data_dir: self.config.data_dir.clone(),
             store: self.store.clone(),
             authority: Arc::clone(&self.authority),
             service_cidr: self.service_cidr.clone(),
             leader: LeaderClient::new(tls.clone()),
         };
         let own = self.store.id();
-        let known = self.store.clone();
-        let others = move || record::others(&known.snapshot(), own).map(|other| other.api_address).collect();
+        let (known, roll) = (self.store.clone(), Roll::of(&self.store));
+        let others = move || roll.others(&known.snapshot(), own).map(|other| other.api_address).collect();
         let others = Arc::new(OverTls::new(tls.clone(), others));
         let access = Access::new(self.store.clone());
         let mut metrics = Metrics::default();
@@ -159,14 +161,33 @@ impl Parts<'_> {
     }
 }
 
-async fn open_store(config: &Config, folder: &Folder, peers: Peers) -> Result<(Store, Driver), OpenError> {
-    let store = isopod_raft_store::Config {
+/// Opens the store; first makes this member the only one, when that is asked for and it is not.
+async fn open_store(
+    config: &Config,
+    folder: &mut Folder,
+    peers: Peers,
+) -> Result<(Store, Driver), StartError> {
+    let options = isopod_raft_store::Config {
         member: folder.member,
         cluster: folder.cluster,
         founding: folder.founding,
         ..isopod_raft_store::Config::new(config.data_dir.join("store"))
     };
-    Store::open_with(store, Arc::new(peers)).await
+    let opened = Store::open_with(options.clone(), Arc::new(peers.clone())).await?;
+    let is_alone = opened.0.members().borrow().voters == [folder.member];
+    if config.beginning != Beginning::ForceNewCluster || is_alone {
+        return Ok(opened);
+    }
+    drop(opened);
+    let recovering = options.clone();
+    let recovered = tokio::task::spawn_blocking(move || isopod_raft_store::recover(&recovering)).await;
+    let recovered = recovered.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    tracing::warn!(revision = %recovered.revision, keys = recovered.keys, "this member goes on alone, as a new cluster");
+    folder.cluster = Some(recovered.cluster);
+    folder.founding = Founding::Alone;
+    folder.introduced.clear();
+    folder.write(&config.data_dir)?;
+    Ok(Store::open_with(options, Arc::new(peers)).await?)
 }
 
 fn write_kubeconfig(

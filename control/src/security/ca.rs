@@ -250,6 +250,15 @@ fn valid_for(mut params: CertificateParams, days: i64) -> CertificateParams {
     params
 }
 
+/// Reads such a file; `None` when there is none.
+pub(crate) fn read_private(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Io { path: path.to_owned(), source }),
+    }
+}
+
 /// Writes a file that only its owner may read, whole or not at all.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
