@@ -14,7 +14,7 @@ use crate::cache::feed::Feed;
 use crate::controllers::runner::Shell;
 use crate::controllers::{self, event_expiry};
 use crate::events::Recorder;
-use crate::membership::keeper;
+use crate::membership::{cleaner, keeper};
 use crate::objects::Objects;
 use crate::scheduler::Scheduler;
 
@@ -113,6 +113,11 @@ async fn lead(objects: Objects, term: u64, config: &Config, shutdown: &Cancellat
     tasks.spawn(async move {
         keeper::run(member, term, store, token).await;
         "membership"
+    });
+    let (token, for_tokens) = (stop.clone(), objects.clone());
+    tasks.spawn(async {
+        cleaner::run(for_tokens, token).await;
+        "join tokens"
     });
     let (token, bootstrap) = (stop.clone(), config.bootstrap.clone());
     tasks.spawn(async move {

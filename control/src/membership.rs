@@ -6,6 +6,7 @@
 //! and takes out who shall leave. So a join or a removal that was interrupted goes on, whoever leads then.
 
 pub(crate) mod admit;
+pub(crate) mod cleaner;
 pub mod folder;
 pub(crate) mod follow;
 pub mod join;

@@ -8,6 +8,7 @@ mod demo;
 mod drill;
 mod kinds;
 mod kubectl;
+mod members;
 mod nodes;
 mod probes;
 mod rbac;

@@ -7,6 +7,7 @@
 pub mod ask;
 pub mod cluster;
 pub mod command;
+pub mod control_plane;
 pub mod wait;
 
 pub use cluster::{Cluster, Options, Ranges};
