@@ -99,6 +99,8 @@ pub(crate) struct Member {
     upkeep: Upkeep,
     run: u64,
     joining: Joining,
+    /// When something last came from each member.
+    heard_at: BTreeMap<MemberId, Duration>,
     /// Empty members that this one let in as the leader, and which run of them.
     let_in: BTreeMap<MemberId, u64>,
     sums: Sums,
@@ -166,6 +168,7 @@ impl Member {
             upkeep: Upkeep::new(meta.position.index, config.snapshot_after_bytes),
             run,
             joining: if is_joining { Joining::Knocking(Duration::ZERO) } else { Joining::Joined },
+            heard_at: BTreeMap::new(),
             let_in: BTreeMap::new(),
             sums: Sums::default(),
             incoming: None,

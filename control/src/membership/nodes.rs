@@ -15,8 +15,9 @@ use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
 
 use super::protocol::{self, NodeAnswer, NodeRequest};
+use super::record::Roll;
 use super::token::{self, Credential, Role};
-use super::{Membership, admit, record};
+use super::{Membership, admit};
 use crate::objects;
 use crate::security::ca::{self, Subject};
 
@@ -87,7 +88,11 @@ impl Membership {
             server_key_pem: server.key_pem,
             pod_cidr: range.to_string(),
             service_cidr: self.service_cidr.clone(),
-            servers: record::all(&self.store.snapshot()).into_values().map(|r| r.api_address).collect(),
+            servers: Roll::of(&self.store)
+                .all(&self.store.snapshot())
+                .into_values()
+                .map(|r| r.api_address)
+                .collect(),
         })
     }
 }

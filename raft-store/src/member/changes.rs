@@ -1,5 +1,7 @@
 //! Who takes part and who leads: what the leader decides, and what every member applies.
 
+use std::time::Duration;
+
 use raft::eraftpb::Entry;
 use raft::{ProgressState, StateRole};
 
@@ -11,6 +13,9 @@ use crate::wire::Reader;
 
 /// A learner may be promoted when it lacks no more than what comes in during a few round trips.
 const BEHIND_MAX: u64 = 1_000;
+
+/// A member of which nothing came for this long is not counted on: many heartbeats, and the longest that an election takes.
+const SILENT_AFTER: Duration = Duration::from_millis(600);
 
 /// What the entry of a change says: who asked for it, and the change. The data of the entry is for Raft and is not read
 /// back.
@@ -103,13 +108,23 @@ impl Member {
     pub(super) fn risk_of(&self, change: MembershipChange) -> Option<Reply> {
         let mut after = self.conf_state.clone();
         change.apply_to(&mut after);
-        let me = self.node.raft.id;
-        let active = |id: &&u64| {
-            let progress = self.node.raft.prs().get(**id);
-            **id == me || progress.is_some_and(|progress| progress.recent_active)
-        };
-        let answering = after.voters.iter().filter(active).count();
+        let answering = after.voters.iter().filter(|id| self.is_active(**id)).count();
         (answering <= after.voters.len() / 2).then_some(Reply::QuorumAtRisk)
+    }
+
+    /// Remembers that something came from a member; strangers are not counted.
+    pub(super) fn note_heard(&mut self, from: MemberId) {
+        let (is_voter, is_learner) = self.role_of(from);
+        if is_voter || is_learner {
+            self.heard_at.insert(from, self.now);
+        }
+    }
+
+    /// Whether it was heard of lately. Raft's own mark of that is taken away once in an election timeout, until the next
+    /// heartbeat is answered.
+    fn is_active(&self, member: u64) -> bool {
+        let heard = self.heard_at.get(&MemberId(member));
+        member == self.node.raft.id || heard.is_some_and(|at| self.now <= *at + SILENT_AFTER)
     }
 
     /// Whether it is known to have the log up to some place, and is not being sent a snapshot.
@@ -144,7 +159,7 @@ impl Member {
         let others = self.conf_state.voters.iter().filter(|id| **id != raft.id);
         let answering = others.filter_map(|id| {
             let progress = raft.prs().get(*id)?;
-            progress.recent_active.then_some((progress.matched, *id))
+            self.is_active(*id).then_some((progress.matched, *id))
         });
         answering.max().map(|(_, id)| MemberId(id))
     }
@@ -197,7 +212,7 @@ impl Member {
                     is_voter: self.conf_state.voters.contains(id),
                     matched: known.matched,
                     behind: last.saturating_sub(known.matched),
-                    is_active: *id == raft.id || known.recent_active,
+                    is_active: self.is_active(*id),
                     is_receiving_snapshot: known.state == ProgressState::Snapshot,
                 })
             })

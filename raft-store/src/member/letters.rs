@@ -17,6 +17,7 @@ impl Member {
         if to != self.id() || self.unwritten.is_some() {
             return Ok(());
         }
+        self.note_heard(from);
         if self.is_mute() {
             match body {
                 Body::Note(Note::Admitted { run, term }) => self.admitted(from, run, term),
