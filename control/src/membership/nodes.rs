@@ -70,7 +70,7 @@ impl Membership {
             };
             if self.propose(txn).await?.held() {
                 tracing::info!(node = request.name, %range, "a node has joined");
-                return self.identity(&request, range).map_err(|error| Status::internal(error.to_string()));
+                return self.identity(&request, range).map_err(Status::internal);
             }
         }
         Err(Status::unavailable("many nodes join at once: try again"))
