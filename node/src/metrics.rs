@@ -6,6 +6,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
@@ -17,7 +18,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// A registry with what the runtime counts. Nodes of one process may share a runtime; then each tells of all of it.
 pub(crate) fn registry(runtime: &Runtime) -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Instances(runtime.clone())));
+    registry.register_collector(Box::new(Counted(runtime.clone())));
     registry
 }
 
@@ -31,16 +32,16 @@ pub(crate) fn text(registry: &Registry) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// Counts live instances when asked.
-struct Instances(Runtime);
+/// Tells of live instances and failed requests when asked.
+struct Counted(Runtime);
 
-impl fmt::Debug for Instances {
+impl fmt::Debug for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Instances")
+        f.write_str("Counted")
     }
 }
 
-impl Collector for Instances {
+impl Collector for Counted {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for (name, help, count) in [
             (
@@ -52,6 +53,16 @@ impl Collector for Instances {
         ] {
             let out = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(i64::from(count)).encode(out)?;
+        }
+        let (trapped, out_of_memory) = self.0.failed_requests();
+        let mut failed = encoder.encode_descriptor(
+            "isopod_runtime_failed_requests",
+            "Requests that failed in their component",
+            None,
+            MetricType::Counter,
+        )?;
+        for (reason, count) in [("trap", trapped), ("out_of_memory", out_of_memory)] {
+            ConstCounter::new(count).encode(failed.encode_family(&[("reason", reason)])?)?;
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -147,6 +147,8 @@ impl Runtime {
             engine,
             instances: Arc::new(Semaphore::new(live_instances as usize)),
             waiting: AtomicUsize::new(0),
+            trapped: AtomicU64::new(0),
+            out_of_memory: AtomicU64::new(0),
             handle: tokio::runtime::Handle::current(),
         };
         Ok(Self { host: Arc::new(host), artifacts, live_instances })
@@ -201,6 +203,13 @@ impl Runtime {
     pub fn instances_in_use(&self) -> u32 {
         let free = u32::try_from(self.host.instances.available_permits()).unwrap_or(u32::MAX);
         self.live_instances.saturating_sub(free)
+    }
+
+    /// Requests that failed so far because their instance trapped, and those whose instance wanted memory beyond its
+    /// limit.
+    pub fn failed_requests(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.host.trapped), count(&self.host.out_of_memory))
     }
 
     /// Instances that can live at once on this node.

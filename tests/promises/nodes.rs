@@ -165,6 +165,11 @@ fn a_node_that_was_given_up_by_mistake_comes_back_at_once() {
 fn a_node_counts_requests_and_instances() {
     let cluster = Cluster::start();
     super::kubectl::deploy_hello(&cluster);
+    super::kubectl::deploy_unruly(&cluster);
+    eventually("a request traps", || match cluster.curl("unruly", "default", "/trap") {
+        (500, _) => Ok(()),
+        (status, body) => Err(format!("{status} {body}")),
+    });
     cluster.push_guest("tool");
     cluster
         .kubectl(&["run", "runs", "--image=registry.local/tool:v1", "--restart=Never", "--", "sleep"])
@@ -187,7 +192,9 @@ fn a_node_counts_requests_and_instances() {
         };
         let requests = value(r#"isopod_proxy_requests_total{namespace="hello",service="hello",code="200"}"#);
         let live = value("isopod_runtime_live_instances ");
-        if requests.is_some_and(|count| count >= 1) && live == Some(1) { Ok(()) } else { Err(counted) }
+        let trapped = value(r#"isopod_runtime_failed_requests_total{reason="trap"}"#);
+        let right = requests.is_some_and(|count| count >= 1) && live == Some(1) && trapped == Some(1);
+        if right { Ok(()) } else { Err(counted) }
     });
     // Others are not told.
     let stranger =

@@ -1,7 +1,7 @@
 //! The engine, one per process, and what all guests share of this host.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -42,6 +42,9 @@ pub(super) struct Host {
     pub(super) instances: Arc<Semaphore>,
     /// Requests that wait for one.
     pub(super) waiting: AtomicUsize,
+    /// Requests that failed by a trap, and those that failed for want of memory.
+    pub(super) trapped: AtomicU64,
+    pub(super) out_of_memory: AtomicU64,
     /// Where tasks of containers run.
     pub(super) handle: Handle,
 }

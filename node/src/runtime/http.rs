@@ -183,6 +183,11 @@ impl HttpContainer {
             None => Failure::Cancelled,
         };
         self.traps.record(&failure);
+        match &failure {
+            Failure::Trap(_) => self.host.trapped.fetch_add(1, Ordering::Relaxed),
+            Failure::OutOfMemory(_) => self.host.out_of_memory.fetch_add(1, Ordering::Relaxed),
+            Failure::NoRoom | Failure::Cancelled => 0,
+        };
         Err(failure)
     }
 }
