@@ -12,8 +12,10 @@ pub mod kubeconfig;
 pub(crate) mod node;
 pub(crate) mod rbac;
 pub mod tls;
+pub mod tokens;
 
 pub use access::Access;
 pub use authorize::{Attributes, Decision, ResourceAttributes};
 pub use ca::{CertificateAuthority, IssuedCertificate};
 pub use identity::Identity;
+pub use tokens::SigningKey;

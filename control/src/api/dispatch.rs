@@ -13,8 +13,8 @@ use super::reply::Reply;
 use super::route::{ResourcePath, Route};
 use super::verb::Verb;
 use super::{
-    Addressed, Api, create, delete, discovery, health, list, load, openapi, patch, read, review, subresource,
-    update, watch,
+    Addressed, Api, create, delete, discovery, health, list, load, openapi, openid, patch, read, review,
+    subresource, update, watch,
 };
 use crate::security::{Attributes, Decision, ResourceAttributes};
 
@@ -43,6 +43,8 @@ pub(crate) async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Resul
         Route::GroupVersion(group, version) => discovery::resources(kinds, group, version),
         Route::OpenApiIndex => openapi::index(&api.openapi, call).await,
         Route::OpenApiDocument(path) => openapi::document(&api.openapi, path, call).await,
+        Route::OpenIdConfiguration => Ok(openid::configuration(&api.address)),
+        Route::OpenIdKeys => Ok(openid::keys(api.access.tokens().key())),
         Route::OpenApiV2 => openapi::version_2(call),
         Route::Unknown | Route::Resource(_) => Err(Status::no_such_resource()),
     }

@@ -4,12 +4,15 @@ use http::StatusCode;
 use isopod_spec::field_error::{FieldErrors, Path};
 use isopod_spec::resource::Kind;
 use isopod_spec::status::Status;
-use k8s_openapi::api::authentication::v1::{SelfSubjectReview, SelfSubjectReviewStatus, UserInfo};
+use k8s_openapi::api::authentication::v1::{
+    SelfSubjectReview, SelfSubjectReviewStatus, TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo,
+};
 use k8s_openapi::api::authorization::v1::{
     LocalSubjectAccessReview, NonResourceAttributes, NonResourceRule, ResourceAttributes as Wanted,
     ResourceRule, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
     SubjectAccessReviewSpec, SubjectAccessReviewStatus, SubjectRulesReviewStatus,
 };
+use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +20,7 @@ use super::call::Call;
 use super::reply::Reply;
 use super::{Api, body};
 use crate::objects::corrupt;
+use crate::security::tokens::ISSUER;
 use crate::security::{Attributes, Identity, ResourceAttributes};
 
 /// Answers a question of a kind of reviews.
@@ -31,6 +35,11 @@ pub(crate) async fn answer(
         "SelfSubjectReview" => {
             let mut review: SelfSubjectReview = question(kind, call).await?;
             review.status = Some(SelfSubjectReviewStatus { user_info: Some(user_info(&call.identity)) });
+            reply(&review)
+        }
+        "TokenReview" => {
+            let mut review: TokenReview = question(kind, call).await?;
+            review.status = Some(of_token(api, &review.spec));
             reply(&review)
         }
         "SelfSubjectAccessReview" => {
@@ -83,6 +92,21 @@ pub(crate) fn user_info(identity: &Identity) -> UserInfo {
         groups: Some(identity.groups.clone()),
         uid: Some(identity.uid.clone()).filter(|uid| !uid.is_empty()),
         extra: Some(identity.extra.clone()).filter(|extra| !extra.is_empty()),
+    }
+}
+
+fn of_token(api: &Api, spec: &TokenReviewSpec) -> TokenReviewStatus {
+    let given: Vec<&str> = spec.audiences.iter().flatten().map(String::as_str).collect();
+    let audiences = if given.is_empty() { vec![ISSUER] } else { given };
+    let state = api.objects.store().snapshot();
+    match api.access.tokens().check(&spec.token, &audiences, &state, Timestamp::now()) {
+        Ok(accepted) => TokenReviewStatus {
+            authenticated: Some(true),
+            user: Some(user_info(&accepted.identity)),
+            audiences: Some(accepted.audiences),
+            error: None,
+        },
+        Err(why) => TokenReviewStatus { error: Some(why.to_string()), ..TokenReviewStatus::default() },
     }
 }
 

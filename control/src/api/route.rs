@@ -33,6 +33,10 @@ pub(crate) enum Route {
     OpenApiDocument(String),
     /// `/openapi/v2`
     OpenApiV2,
+    /// `/.well-known/openid-configuration`
+    OpenIdConfiguration,
+    /// `/openid/v1/jwks`
+    OpenIdKeys,
     /// An object, a collection or a subresource.
     Resource(ResourcePath),
     /// Nothing of ours.
@@ -103,6 +107,8 @@ pub(crate) fn parse(path: &str) -> Route {
         ["openapi", "v2"] => Route::OpenApiV2,
         ["openapi", "v3"] => Route::OpenApiIndex,
         ["openapi", "v3", document @ ..] => Route::OpenApiDocument(document.join("/")),
+        [".well-known", "openid-configuration"] => Route::OpenIdConfiguration,
+        ["openid", "v1", "jwks"] => Route::OpenIdKeys,
         ["api"] => Route::CoreVersions,
         ["api", version] => Route::GroupVersion(String::new(), (*version).to_owned()),
         ["api", version, rest @ ..] => resource("", version, rest),

@@ -9,7 +9,7 @@ use k8s_openapi::api::policy::v1::Eviction;
 use super::call::Call;
 use super::reply::Reply;
 use super::verb::Verb;
-use super::{Addressed, Api, body, delete, log, patch, read, scale, update};
+use super::{Addressed, Api, body, delete, log, patch, read, scale, token, update};
 use crate::objects::Commit;
 
 /// Subresources of pods that have no answer yet, and what they are called.
@@ -46,6 +46,7 @@ pub(crate) async fn answer(
         (Some(_), Verb::Get) => read::get(api, on, call).await,
         (Some(target), Verb::Update) => update::update(api, on, target, call).await,
         (Some(target), Verb::Patch) => patch::patch(api, on, target, call).await,
+        (None, Verb::Create) if name == "token" => token::create(api, on, call).await,
         (None, Verb::Get) if name == "log" => log::get(api, on, call).await,
         (None, Verb::Create) if name == "eviction" => evict(api, on, call).await,
         _ => Err(not_allowed()),

@@ -9,6 +9,7 @@ mod list;
 mod patch;
 mod pods;
 mod services;
+mod tokens;
 mod traces;
 mod update;
 mod watch;

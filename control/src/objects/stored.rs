@@ -64,6 +64,9 @@ pub(crate) struct MetadataView {
     /// Its namespace; empty for cluster-scoped objects.
     #[serde(default)]
     pub(crate) namespace: String,
+    /// Tells it from another object of the same name.
+    #[serde(default)]
+    pub(crate) uid: String,
     /// Labels, for selectors.
     #[serde(default)]
     pub(crate) labels: BTreeMap<String, String>,

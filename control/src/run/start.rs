@@ -24,7 +24,7 @@ use crate::objects::Objects;
 use crate::peers::{PeerMetrics, Peers};
 use crate::registry::{self, OverTls, Registry};
 use crate::security::ca::{self, CertificateAuthority, Subject};
-use crate::security::{Access, kubeconfig, tls};
+use crate::security::{Access, SigningKey, kubeconfig, tls};
 use crate::serve::Front;
 
 impl Member {
@@ -140,7 +140,7 @@ impl Parts<'_> {
         let (known, roll) = (self.store.clone(), Roll::of(&self.store));
         let others = move || roll.others(&known.snapshot(), own).map(|other| other.api_address).collect();
         let others = Arc::new(OverTls::new(tls.clone(), others));
-        let access = Access::new(self.store.clone());
+        let access = Access::new(self.store.clone(), SigningKey::load_or_create(&self.config.data_dir)?);
         let mut metrics = Metrics::default();
         metrics.register_collector(Box::new(PeerMetrics(self.peers.clone())));
         let data_dir = &self.config.data_dir;

@@ -20,6 +20,7 @@ use super::authorize::{self, Attributes, Decision};
 use super::identity::{Identity, MASTERS};
 use super::node::Pods;
 use super::rbac::{Policy, escalation};
+use super::tokens::{SigningKey, Tokens};
 
 /// How long a refused caller waits for the index to reach the state that this member has: what was granted before the
 /// request counts.
@@ -33,6 +34,7 @@ pub struct Access {
 
 struct Shared {
     store: Store,
+    tokens: Tokens,
     policy: ArcSwap<Policy>,
     /// Never held while anything waits or can panic.
     pods: RwLock<Pods>,
@@ -41,10 +43,11 @@ struct Shared {
 }
 
 impl Access {
-    /// Decides by what is in the store now; [`Access::run`] keeps it up to date.
-    pub fn new(store: Store) -> Access {
+    /// Decides by what is in the store now; [`Access::run`] keeps it up to date. Tokens are signed with `key`.
+    pub fn new(store: Store, key: SigningKey) -> Access {
         let access = Access {
             shared: Arc::new(Shared {
+                tokens: Tokens::new(key),
                 policy: ArcSwap::default(),
                 pods: RwLock::default(),
                 seen: watch::Sender::new(Revision::default()),
@@ -58,6 +61,11 @@ impl Access {
     /// Follows the store until `shutdown`, or until it is closed.
     pub async fn run(self, shutdown: CancellationToken) {
         shutdown.run_until_cancelled(self.shared.follow()).await;
+    }
+
+    /// Makes tokens, and knows those that it made.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.shared.tokens
     }
 
     /// May the caller do this?

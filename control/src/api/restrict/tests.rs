@@ -16,7 +16,7 @@ async fn access() -> (Access, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = isopod_raft_store::Config::new(folder.path());
     let (store, _driver) = isopod_raft_store::Store::open(config).await.expect("a fresh store");
-    (Access::new(store), folder)
+    (Access::new(store, crate::security::SigningKey::generate().expect("a fresh key")), folder)
 }
 
 #[tokio::test]

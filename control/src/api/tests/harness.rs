@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::Policy;
 use crate::api::{Api, Build, Config, NodeApi, NodeUnreachable, ResponseBody, handle};
 use crate::objects::Objects;
-use crate::security::{Access, Identity};
+use crate::security::{Access, Identity, SigningKey};
 
 /// Longest wait of a test for something that should happen at once.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -109,7 +109,7 @@ impl Member {
             .expect("the store is open");
         let policy = Policy { service_range: "10.43.0.0/24".parse().expect("a range") };
         let objects = Objects::new(store, policy);
-        let access = Access::new(objects.store().clone());
+        let access = Access::new(objects.store().clone(), SigningKey::generate().expect("a fresh key"));
         tokio::spawn(access.clone().run(shutdown.clone()));
         let api = Arc::new(Api::new(Config {
             objects: objects.clone(),

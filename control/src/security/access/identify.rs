@@ -5,10 +5,12 @@
 
 use http::HeaderMap;
 use isopod_spec::status::{GroupResource, Status};
+use jiff::Timestamp;
 
 use super::Access;
 use crate::security::authorize::{Attributes, Decision, ResourceAttributes};
 use crate::security::identity::{ANONYMOUS, AUTHENTICATED, Identity, UNAUTHENTICATED};
+use crate::security::tokens::ISSUER;
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
@@ -23,10 +25,24 @@ impl Access {
         connection: &Identity,
         headers: &HeaderMap,
     ) -> Result<Identity, Status> {
+        let own = self.own(connection, headers)?;
         match wanted(headers)? {
-            None => Ok(connection.clone()),
-            Some(wanted) => self.impersonate(connection, wanted).await,
+            None => Ok(own),
+            Some(wanted) => self.impersonate(&own, wanted).await,
         }
+    }
+
+    /// The certificate counts before a token, as upstream.
+    fn own(&self, connection: &Identity, headers: &HeaderMap) -> Result<Identity, Status> {
+        let Some(token) = bearer(headers).filter(|_| *connection == Identity::anonymous()) else {
+            return Ok(connection.clone());
+        };
+        let state = self.shared.store.snapshot();
+        let checked = self.shared.tokens.check(token, &[ISSUER], &state, Timestamp::now());
+        checked.map(|accepted| accepted.identity).map_err(|why| {
+            tracing::debug!(%why, "a bearer token is refused");
+            Status::unauthorized()
+        })
     }
 
     async fn impersonate(&self, caller: &Identity, mut wanted: Identity) -> Result<Identity, Status> {
@@ -80,6 +96,13 @@ fn on<'a>(group: &'a str, resource: &'a str, namespace: &'a str, name: &'a str) 
         name,
         ..ResourceAttributes::default()
     }
+}
+
+/// The token of an `Authorization` header.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = text.trim().split_once(' ')?;
+    Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
 }
 
 /// Whom the headers name; `None` when they name nobody.
