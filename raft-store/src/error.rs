@@ -254,6 +254,12 @@ pub enum DriverError {
         /// The Raft index after which it was found.
         index: u64,
     },
+    /// The log ends before what this member has acknowledged: its folder was put back from an older copy, or its disk lies.
+    #[error("the log in {} ends before what this member acknowledged: its data has to be fetched again from the other members", dir.display())]
+    Forgot {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// Bytes changed in memory. What is on the disk is as it was: opening the folder again reads it back.
     #[error("values in memory are not as they were written: the memory of this machine may be faulty")]
     Unsound,

@@ -99,6 +99,10 @@ pub(crate) struct Member {
     upkeep: Upkeep,
     run: u64,
     joining: Joining,
+    /// The folder says that this member has not been let in.
+    is_marked: bool,
+    /// It was let in since it was started.
+    was_let_in: bool,
     /// When something last came from each member.
     heard_at: BTreeMap<MemberId, Duration>,
     /// Empty members that this one let in as the leader, and which run of them.
@@ -121,6 +125,8 @@ pub(crate) struct Member {
     leave_by: Option<Duration>,
     /// When it last let another one lead because of a full disk.
     moved_at: Duration,
+    /// Since when the leader believes that this member has more than it has.
+    ahead_since: Option<Duration>,
     /// When it was first run.
     opened_at: Option<Duration>,
     now: Duration,
@@ -169,6 +175,8 @@ impl Member {
             run,
             joining: if is_joining { Joining::Knocking(Duration::ZERO) } else { Joining::Joined },
             heard_at: BTreeMap::new(),
+            is_marked: is_joining,
+            was_let_in: false,
             let_in: BTreeMap::new(),
             sums: Sums::default(),
             incoming: None,
@@ -181,6 +189,7 @@ impl Member {
             unsynced: VecDeque::new(),
             leave_by: None,
             moved_at: Duration::ZERO,
+            ahead_since: None,
             opened_at: None,
             now: Duration::ZERO,
         };

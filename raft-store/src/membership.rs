@@ -100,7 +100,8 @@ pub enum Founding {
     /// As a new cluster of this one member.
     #[default]
     Alone,
-    /// As a member that waits for the leader of an existing cluster to tell it everything.
+    /// As a member that waits for the leader of an existing cluster to tell it everything: a new one, or one that was there
+    /// before and lost its folder.
     Join,
     /// As [`Join`](Self::Join), also when the folder holds something: it is set aside, and fetched anew from the others.
     /// For a member whose data is damaged or differs from theirs; it goes on under the same number.

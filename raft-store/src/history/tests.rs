@@ -370,3 +370,27 @@ fn futures_now<F: Future>(future: &mut std::pin::Pin<&mut F>) -> Option<F::Outpu
         std::task::Poll::Pending => None,
     }
 }
+
+#[test]
+fn a_jump_ends_those_who_missed_something_and_nobody_else() {
+    let mut source = Source::new(WIDE);
+    let (mut elsewhere, now) = (Source::new(WIDE), source.machine.revision());
+    let mut behind = source.history.subscribe(KeyRange::prefix("/a"), now).expect("it is kept");
+    let mut ahead = source.history.subscribe(KeyRange::prefix("/a"), Revision(4)).expect("it is kept");
+    (0..3).for_each(|number| elsewhere.put(&format!("/b/{number}")));
+    source.machine = elsewhere.machine;
+    source.history.jump(source.machine.snapshot()).notify();
+    let Read::End(end) = source.history.read(&mut behind) else { panic!("it missed something") };
+    assert_eq!(end, WatchEnd::Compacted { from: now, oldest: Revision(4) });
+    assert!(keys(source.history.read(&mut ahead)).is_empty());
+    assert_eq!(source.history.progress(&ahead), Revision(4));
+    source.put("/a/1");
+    assert_eq!(keys(source.history.read(&mut ahead)), ["/a/1"]);
+    assert_eq!(
+        source.history.snapshot_at(Revision(2)).err(),
+        Some(NoState::Compacted { oldest: Revision(4) })
+    );
+    // A jump over nothing forgets nothing.
+    source.history.jump(source.machine.snapshot()).notify();
+    assert!(source.history.subscribe(KeyRange::all(), Revision(4)).is_ok());
+}

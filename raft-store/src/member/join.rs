@@ -8,6 +8,7 @@ use std::time::Duration;
 use raft::StateRole;
 
 use super::Member;
+use crate::error::DriverError;
 use crate::membership::{MemberId, MembershipChange};
 use crate::transport::letter::Note;
 use crate::worker::Job;
@@ -80,14 +81,27 @@ impl Member {
         self.post(member, Note::Admitted { run, term: self.node.raft.term });
     }
 
+    /// The leader was told that this member has more than it has. A learner, and one that was just let in as one, asks it to
+    /// count anew: nobody relies on what it has. A voter has forgotten what others rely on.
+    pub(super) fn begin_anew(&mut self) -> Result<bool, DriverError> {
+        let (is_voter, _) = self.role_of(self.id());
+        if is_voter && !self.was_let_in {
+            return Err(DriverError::Forgot { dir: self.shared.dir.clone() });
+        }
+        self.ahead_since = None;
+        self.joining = Joining::Knocking(self.now);
+        Ok(true)
+    }
+
     /// The leader lets this member in.
     pub(super) fn admitted(&mut self, leader: MemberId, run: u64, term: u64) {
-        if self.is_mute() && run == self.run {
+        if self.is_mute() && run == self.run && term >= self.node.raft.term {
             tracing::info!(%leader, term, "let in as a learner");
             self.node.raft.become_follower(term, leader.0);
             // Whoever asks for its vote in this term or before comes too late.
             self.node.raft.vote = leader.0;
-            self.joining = Joining::LetIn;
+            self.was_let_in = true;
+            self.joining = if self.is_marked { Joining::LetIn } else { Joining::Joined };
         }
     }
 
@@ -96,6 +110,7 @@ impl Member {
         let written = self.node.store().unsynced().is_none() && self.unwritten.is_none();
         if self.joining == Joining::LetIn && written {
             self.joining = Joining::Joined;
+            self.is_marked = false;
             self.upkeep.add(Job::Remove { names: vec![JOINING_FILE.to_owned()] });
         }
     }

@@ -1,5 +1,7 @@
 //! What comes from other members and goes to them.
 
+use std::time::Duration;
+
 use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
 
@@ -8,6 +10,18 @@ use crate::error::DriverError;
 use crate::membership::MemberId;
 use crate::transport::letter::Note;
 use crate::transport::{Body, Letter};
+
+/// What only members say.
+const TAKES_PART: [MessageType; 5] = [
+    MessageType::MsgRequestVote,
+    MessageType::MsgRequestPreVote,
+    MessageType::MsgAppendResponse,
+    MessageType::MsgHeartbeatResponse,
+    MessageType::MsgReadIndex,
+];
+
+/// So long a leader may be mistaken about what this member has.
+const AHEAD_FOR: Duration = Duration::from_secs(2);
 
 impl Member {
     /// Takes in what another member sent. What was sent to somebody else is not read.
@@ -26,7 +40,7 @@ impl Member {
             return Ok(());
         }
         match body {
-            Body::Raft(message) => self.receive_raft(from, message),
+            Body::Raft(message) => return self.receive_raft(from, message),
             Body::Note(Note::Ask { term, origin, answered, request }) => {
                 self.answer_stranger(from);
                 self.asked(term, origin, answered, request);
@@ -46,28 +60,37 @@ impl Member {
         Ok(())
     }
 
-    fn receive_raft(&mut self, from: MemberId, message: Message) {
-        let takes_part = matches!(
-            message.msg_type,
-            MessageType::MsgRequestVote
-                | MessageType::MsgRequestPreVote
-                | MessageType::MsgAppendResponse
-                | MessageType::MsgHeartbeatResponse
-                | MessageType::MsgReadIndex
-        );
-        if takes_part {
+    fn receive_raft(&mut self, from: MemberId, message: Message) -> Result<(), DriverError> {
+        if TAKES_PART.contains(&message.msg_type) {
             self.answer_stranger(from);
         }
         let refused = self.must_not_vote(&message) || self.goes_first(&message);
-        if refused || message.msg_type == MessageType::MsgTransferLeader {
-            return;
-        }
-        if message.msg_type == MessageType::MsgReadIndex && self.answer_from_lease(&message) {
-            return;
+        let answered = message.msg_type == MessageType::MsgReadIndex && self.answer_from_lease(&message);
+        let unused = message.msg_type == MessageType::MsgTransferLeader;
+        if refused || answered || unused || self.is_ahead(&message)? {
+            return Ok(());
         }
         if let Err(error) = self.node.step(message) {
             tracing::debug!(%from, %error, "message not taken");
         }
+        Ok(())
+    }
+
+    /// Whether the leader believes that this member has more than it has. That may come late, from before it was let in
+    /// with an empty log; but a leader that goes on believing it was told so.
+    fn is_ahead(&mut self, message: &Message) -> Result<bool, DriverError> {
+        let raft = &self.node.raft;
+        if message.msg_type != MessageType::MsgHeartbeat || message.term < raft.term {
+            return Ok(false);
+        }
+        if message.commit <= raft.raft_log.last_index() {
+            self.ahead_since = None;
+            return Ok(false);
+        }
+        if self.now > *self.ahead_since.get_or_insert(self.now) + AHEAD_FOR {
+            return self.begin_anew();
+        }
+        Ok(true)
     }
 
     /// When two want to lead at the same moment, each would vote for itself, and both would wait for another timeout.

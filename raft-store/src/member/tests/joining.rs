@@ -160,3 +160,83 @@ fn a_member_that_is_killed_while_its_data_is_set_aside_comes_back_as_one_that_jo
         cluster.everyone_agrees();
     }
 }
+
+#[test]
+fn a_member_whose_folder_was_put_back_from_an_older_copy_stops_and_says_so() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    let odd = (leader + 1) % 3;
+    cluster.put(leader, "/a", "1").expect("it commits");
+    cluster.everyone_agrees();
+    let old = cluster.nodes[odd].disk.copied();
+    for _ in 0..5 {
+        cluster.put(leader, "/a", "2").expect("it commits");
+    }
+    cluster.everyone_agrees();
+    let config = cluster.nodes[odd].config.clone();
+    cluster.nodes[odd] = Node::open(config.clone(), old.clone());
+    cluster.until("it is found", |cluster| cluster.nodes[odd].ended.is_some().then_some(()));
+    let ended = &cluster.nodes[odd].ended;
+    assert!(matches!(ended, Some(DriverError::Forgot { .. })), "{ended:?}");
+    cluster.nodes[odd] = Node::open(Config { founding: Founding::Reseed, ..config }, old);
+    cluster.everyone_agrees();
+}
+
+#[test]
+fn what_the_leader_said_before_an_empty_member_was_let_in_does_no_harm_when_it_comes_late() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    let lost = (leader + 1) % 3;
+    for _ in 0..5 {
+        cluster.put(leader, "/a", "1").expect("it commits");
+    }
+    cluster.everyone_agrees();
+    let id = lose_disk(&mut cluster, lost);
+    // Heartbeats for what it had.
+    let kept = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let seen = kept.clone();
+    cluster.copies = Box::new(move |letter| {
+        if letter.to == id && matches!(letter.body, Body::Raft(_)) {
+            seen.borrow_mut().push(letter.clone());
+        }
+        1
+    });
+    (0..3).for_each(|_| cluster.tick());
+    for letter in kept.take() {
+        let bytes = crate::transport::encode(CLUSTER, &letter).expect("one for others");
+        cluster.nodes[lost].shared.receive(&bytes).expect("it can be read");
+        cluster.tick();
+    }
+    assert!(cluster.nodes[lost].ended.is_none());
+    cluster.everyone_agrees();
+}
+
+#[test]
+fn an_acknowledgement_from_before_the_loss_that_comes_late_is_found_out() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    let lost = (leader + 1) % 3;
+    let id = cluster.nodes[lost].id();
+    let kept = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
+    let seen = kept.clone();
+    cluster.copies = Box::new(move |letter| {
+        if letter.from == id && matches!(letter.body, Body::Raft(_)) {
+            seen.borrow_mut().push(letter.clone());
+        }
+        1
+    });
+    for _ in 0..5 {
+        cluster.put(leader, "/a", "1").expect("it commits");
+    }
+    cluster.everyone_agrees();
+    cluster.copies = Box::new(|_| 1);
+    lose_disk(&mut cluster, lost);
+    cluster.until("it is let in", |cluster| (!cluster.nodes[lost].member.is_mute()).then_some(()));
+    for letter in kept.take() {
+        let bytes = crate::transport::encode(CLUSTER, &letter).expect("one for others");
+        cluster.nodes[leader].shared.receive(&bytes).expect("it can be read");
+    }
+    cluster.put(leader, "/a", "2").expect("it commits");
+    cluster.everyone_agrees();
+    assert!(cluster.nodes[lost].ended.is_none(), "{:?}", cluster.nodes[lost].ended);
+}
