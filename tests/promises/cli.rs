@@ -61,6 +61,20 @@ fn isopod_says_what_is_wrong_with_what_was_typed() {
 }
 
 #[test]
+fn isopod_why_follows_a_deployment_down_to_what_is_wrong() {
+    let cluster = Cluster::start();
+    cluster
+        .kubectl(&["create", "deployment", "web", "--image=registry.local/absent:v1", "--replicas=2"])
+        .ok();
+    isopod_tests::eventually("why names the image that is missing", || {
+        let why = cluster.isopod(&["why", "deployment/web"]).ok();
+        let parts =
+            ["deployment/web wants 2 pods and has 0 ready", "registry.local/absent:v1", "isopod push"];
+        if parts.iter().all(|part| why.contains(part)) { Ok(()) } else { Err(why) }
+    });
+}
+
+#[test]
 fn isopod_prints_versions_and_completions() {
     let version = run(Command::new(isopod()).args(["version", "-o", "json"]), "").ok();
     let version: serde_json::Value = serde_json::from_str(&version).expect("JSON");

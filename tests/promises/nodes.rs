@@ -153,6 +153,19 @@ fn a_cordoned_node_gets_no_new_pods() {
 }
 
 #[test]
+fn a_taint_that_executes_moves_pods_to_other_nodes() {
+    let cluster = three_nodes();
+    deploy_six(&cluster);
+    cluster.kubectl(&["taint", "node", "isopod-3", "broken=yes:NoExecute"]).ok();
+    eventually("no pod is left on the tainted node, and six run", || {
+        let places = places(&cluster);
+        let ready = ["get", "deployment", "-n", "hello", "hello", "-o", "jsonpath={.status.readyReplicas}"];
+        let moved = places.len() == 6 && places.iter().all(|(_, node)| node != "isopod-3");
+        if moved && cluster.kubectl(&ready).ok() == "6" { Ok(()) } else { Err(format!("{places:?}")) }
+    });
+}
+
+#[test]
 fn a_node_that_was_given_up_by_mistake_comes_back_at_once() {
     let cluster = Cluster::start();
     let lost =

@@ -39,6 +39,54 @@ fn a_rolling_update_loses_no_request() {
 }
 
 #[test]
+fn an_answer_under_way_is_finished_when_its_pod_is_deleted() {
+    const BYTES: usize = 24_000_000;
+    let cluster = Cluster::start();
+    deploy_unruly(&cluster);
+    cluster.await_answer("unruly", "/");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let body = folder.path().join("body");
+    let mut curl = std::process::Command::new("curl");
+    // Slow enough that the pod is deleted in the middle of it.
+    curl.args(["--silent", "--fail", "--limit-rate", "2M", "--max-time", "60", "--output"]).arg(&body);
+    curl.args(["--header", "Host: unruly.default.localhost"]);
+    let mut curl =
+        curl.arg(format!("{}/large?{BYTES}", cluster.fact("ingress"))).spawn().expect("curl starts");
+    let size = || std::fs::metadata(&body).map_or(0, |body| body.len());
+    eventually("the answer has begun", || if size() > 0 { Ok(()) } else { Err("nothing yet".into()) });
+    cluster.kubectl(&["delete", "pod", "unruly", "--wait=false"]).ok();
+    let under_way = curl.try_wait().expect("a child can be asked").is_none();
+    let status = curl.wait().expect("a child can be waited for");
+    assert!(under_way, "the answer was too quick for this test: {} bytes", size());
+    assert!(status.success(), "{status}");
+    assert_eq!(size(), BYTES as u64);
+    cluster.kubectl(&["wait", "pod/unruly", "--for=delete", "--timeout=60s"]).ok();
+}
+
+#[test]
+fn two_pods_do_not_get_one_host_port() {
+    let cluster = Cluster::start();
+    cluster.push_guest("unruly");
+    for name in ["first", "second"] {
+        cluster.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{containers: [{{name: c, image: registry.local/unruly:v1, ports: [{{containerPort: 8080, hostPort: 18099}}]}}]}}"
+        ));
+        if name == "first" {
+            cluster.await_ready(name);
+        }
+    }
+    let path = "{.status.conditions[?(@.type==\"PodScheduled\")].message}";
+    eventually("the second says why it waits", || {
+        let message = cluster.field("pod/second", path);
+        let words = "didn't have free ports for the requested pod ports";
+        if message.contains(words) { Ok(()) } else { Err(message) }
+    });
+    // When the first goes, the second comes.
+    cluster.kubectl(&["delete", "pod", "first", "--timeout=60s"]).ok();
+    cluster.await_ready("second");
+}
+
+#[test]
 fn greeter_calls_its_neighbour_by_name() {
     let cluster = Cluster::start();
     cluster.isopod(&["push", &format!("{SAMPLES}/greeter/greeter.wasm"), "registry.local/greeter:v1"]).ok();
