@@ -6,6 +6,7 @@ mod clients;
 mod controllers;
 mod demo;
 mod drill;
+mod faults;
 mod kinds;
 mod kubectl;
 mod members;

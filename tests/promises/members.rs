@@ -9,14 +9,14 @@ use isopod_tests::control_plane::{Begin, ControlPlane, Server};
 use isopod_tests::eventually;
 
 /// Creates ConfigMaps one after the other through the members in turn; remembers which were acknowledged.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     writer: std::thread::JoinHandle<Vec<String>>,
 }
 
 impl Load {
     /// Every write goes to the next of these kubeconfigs that takes it, as a client with several addresses does.
-    fn start(kubeconfigs: Vec<std::path::PathBuf>) -> Load {
+    pub(crate) fn start(kubeconfigs: Vec<std::path::PathBuf>) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = stop.clone();
         let writer = std::thread::spawn(move || {
@@ -39,7 +39,8 @@ impl Load {
         Load { stop, writer }
     }
 
-    fn end(self) -> Vec<String> {
+    /// What was acknowledged.
+    pub(crate) fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.writer.join().expect("the writer does not panic")
     }
@@ -50,7 +51,7 @@ fn config_maps(server: &Server) -> BTreeSet<String> {
 }
 
 #[track_caller]
-fn assert_kept(server: &Server, acknowledged: &[String]) {
+pub(crate) fn assert_kept(server: &Server, acknowledged: &[String]) {
     assert!(!acknowledged.is_empty());
     let kept = config_maps(server);
     let lost: Vec<_> = acknowledged.iter().filter(|name| !kept.contains(*name)).collect();
