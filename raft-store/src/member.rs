@@ -62,10 +62,10 @@ const CAMPAIGN_TICKS: Range<usize> = ELECTION_TICKS + 2..2 * ELECTION_TICKS;
 const HEARTBEAT_TICKS: usize = 2;
 
 /// Size of one message with entries, about; larger ones would delay heartbeats behind them.
-const MESSAGE_BYTES: u64 = 1 << 20;
+const MESSAGE_BYTES: u64 = 256 << 10;
 
-/// Messages under way to a member that has not answered.
-const INFLIGHT_MESSAGES: usize = 256;
+/// Messages under way to a member that has not answered: together less than a transport queues.
+const INFLIGHT_MESSAGES: usize = 64;
 
 /// Committed entries handed out at a time.
 const APPLY_BYTES: u64 = 16 << 20;
@@ -113,8 +113,8 @@ pub(crate) struct Member {
     /// Raft waits for news of these, and nothing could be offered to them.
     refused_snapshots: Vec<MemberId>,
     outgoing: Vec<Letter>,
-    /// When `progress` was last told.
-    told_progress_at: Duration,
+    /// When `progress` was last told, unless it is to be told at once.
+    told_progress_at: Option<Duration>,
     /// The disk was full; it is asked again at this time.
     full_until: Option<Duration>,
     /// What Raft wants written, while there is no space for it.
@@ -183,7 +183,7 @@ impl Member {
             outgoing_snapshots: Outgoing::default(),
             refused_snapshots: Vec::new(),
             outgoing: Vec::new(),
-            told_progress_at: Duration::ZERO,
+            told_progress_at: None,
             full_until: None,
             unwritten: None,
             unsynced: VecDeque::new(),

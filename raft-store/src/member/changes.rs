@@ -188,6 +188,7 @@ impl Member {
         if !self.is_sole_voter() {
             self.shared.set_sole_voter(false);
         }
+        self.told_progress_at = None;
         let members = Members::of(&self.conf_state);
         self.shared.members.send_if_modified(|before| {
             let changed = *before != members;

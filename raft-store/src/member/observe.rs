@@ -33,7 +33,7 @@ impl Member {
             self.shared.set_sole_voter(true);
         }
         let now = Leadership { term: raft.term, leader, is_leader };
-        self.shared.leadership.send_if_modified(|before| {
+        let changed = self.shared.leadership.send_if_modified(|before| {
             let changed = *before != now;
             if changed {
                 tracing::info!(term = now.term, leader = raft.leader_id, is_leader, "leadership changed");
@@ -41,6 +41,7 @@ impl Member {
             *before = now;
             changed
         });
+        self.told_progress_at.take_if(|_| changed);
     }
 
     pub(super) fn count(&self) {
@@ -54,9 +55,8 @@ impl Member {
 
     /// Tells how far the members are, once in a while.
     pub(super) fn tell_progress(&mut self) {
-        let due = self.now >= self.told_progress_at + PROGRESS_EVERY;
-        if due && self.needs_ticks() {
-            self.told_progress_at = self.now;
+        if self.told_progress_at.is_none_or(|at| self.now >= at + PROGRESS_EVERY) {
+            self.told_progress_at = Some(self.now);
             self.shared.progress.store(Arc::new(self.progress()));
         }
     }

@@ -35,6 +35,8 @@ fn one_member_grows_to_three_and_shrinks_back() {
     }
     cluster.until("it is alone", |cluster| cluster.nodes[0].shared.is_sole_voter().then_some(()));
     cluster.put(0, "/a", "3").expect("it commits alone");
+    let told: Vec<_> = cluster.nodes[0].shared.progress.load().iter().map(|known| known.member).collect();
+    assert_eq!(told, [MemberId(1)], "nothing is told of those that are gone");
     cluster.until("the others know", |cluster| {
         let ended = |node: &Node| matches!(node.ended, Some(DriverError::Removed { .. }));
         cluster.nodes[1..].iter().all(ended).then_some(())
