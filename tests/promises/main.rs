@@ -7,6 +7,7 @@ mod controllers;
 mod demo;
 mod drill;
 mod faults;
+mod joining;
 mod kinds;
 mod kubectl;
 mod members;

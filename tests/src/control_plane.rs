@@ -23,6 +23,8 @@ pub struct Server {
 pub enum Begin {
     /// With a new cluster.
     Init,
+    /// With a new cluster, and more arguments.
+    Found(Vec<String>),
     /// In the cluster of which a member's API is at this address, with this token.
     Join(String, String),
     /// As the folder says, with more arguments.
@@ -41,6 +43,7 @@ impl Server {
         command.arg(data_dir);
         match begin {
             Begin::Init => drop(command.arg("--init")),
+            Begin::Found(args) => drop(command.arg("--init").args(args)),
             Begin::Join(server, token) => drop(command.args(["--join", server, "--token", token])),
             Begin::Again(args) => drop(command.args(args)),
         }
