@@ -11,7 +11,6 @@ fn verbs_that_are_not_there_yet_say_so() {
         (&["attach", "unruly"], "does not support attaching to containers yet"),
         (&["port-forward", "pod/unruly", ":80"], "does not support port forwarding yet"),
         (&["debug", "unruly", "--image=x"], "does not support ephemeral containers yet"),
-        (&["create", "token", "default"], "failed to create token"),
         (&["get", "customresourcedefinitions"], "doesn't have a resource type"),
     ] {
         let error = cluster.kubectl(args).err();
@@ -53,4 +52,15 @@ fn pods_that_need_what_is_not_there_yet_say_so() {
         let why = cluster.isopod(&["why", &format!("pod/{name}")]).ok();
         assert!(why.contains(words), "{why}");
     }
+}
+
+#[test]
+fn a_host_port_that_is_not_opened_is_said() {
+    let cluster = Cluster::start();
+    cluster.push_guest("unruly");
+    cluster.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: host}\nspec: {containers: [{name: c, image: registry.local/unruly:v1, ports: [{containerPort: 8080, hostPort: 18098}]}]}",
+    );
+    cluster.await_ready("host");
+    cluster.await_event("host", "HostPortNotOpened: hostPort 18098 is kept for the pod, but not opened");
 }

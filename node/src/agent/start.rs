@@ -135,6 +135,7 @@ impl Starter {
             message: error.to_string(),
         })?;
         let registrations = self.register(request, &container)?;
+        self.tell_host_ports(request);
         self.after_start(request).await?;
         self.tell(request, Kind::Normal, "Started", format!("Started container {}", request.declared.name));
         Ok(Started { container, image_id: image.id.clone(), registrations })
@@ -231,6 +232,17 @@ impl Starter {
             registrations.push(self.local.register(pod.clone(), port, handler.clone()));
         }
         Ok(registrations)
+    }
+
+    /// The scheduler keeps host ports apart, but nothing listens on them: better said than found out.
+    fn tell_host_ports(&self, request: &Request) {
+        let ports = request.declared.ports.iter().flatten().filter_map(|port| port.host_port);
+        for port in ports.filter(|port| *port != 0) {
+            let message = format!(
+                "hostPort {port} is kept for the pod, but not opened: it answers at its own address; use a Service of type NodePort"
+            );
+            self.tell(request, Kind::Warning, "HostPortNotOpened", message);
+        }
     }
 
     /// The hook that the pod wants run before the container counts as started.
