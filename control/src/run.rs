@@ -184,6 +184,10 @@ impl Member {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), RunError> {
         let Member { own, data_dir, store, peers, .. } = self;
         let removed = |own| RunError::Removed { member: own, dir: data_dir.clone() };
+        let store_failed = |error| match error {
+            DriverError::Removed { .. } => removed(own),
+            error => RunError::Store(error),
+        };
         let (serving, store_stop, peers_stop) =
             (self.draining, CancellationToken::new(), CancellationToken::new());
         // Dropped last: leadership is handed over through it.
@@ -217,11 +221,7 @@ impl Member {
         // Cancel-safe: the handles are polled again below.
         let outcome = tokio::select! {
             () = shutdown.cancelled() => Ok(()),
-            ended = &mut driver => return match ended? {
-                Ok(()) => Err(RunError::Ended("the store")),
-                Err(DriverError::Removed { .. }) => Err(removed(own)),
-                Err(error) => Err(RunError::Store(error)),
-            },
+            ended = &mut driver => return ended?.map_err(store_failed).and(Err(RunError::Ended("the store"))),
             ended = &mut talking => return ended?.and(Err(RunError::Ended("the listener for members"))),
             _ = peers.removed() => Err(removed(own)),
             Some(ended) = parts.join_next() => Err(match ended? {
@@ -235,7 +235,7 @@ impl Member {
             ended??;
         }
         store_stop.cancel();
-        driver.await?.map_err(RunError::Store)?;
+        driver.await?.map_err(store_failed)?;
         peers_stop.cancel();
         talking.await??;
         outcome

@@ -16,7 +16,7 @@ const KILLS: usize = 100;
 #[test]
 fn a_hundred_killed_leaders_lose_no_acknowledged_write() {
     let mut plane = ControlPlane::start(3);
-    let load = Load::start(plane.servers.iter().map(Server::kubeconfig).collect());
+    let load = Load::start("faults", plane.servers.iter().map(Server::kubeconfig).collect());
     for kill in 0..KILLS {
         let leader = plane.leader();
         plane.servers[leader].kill();

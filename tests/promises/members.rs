@@ -1,6 +1,7 @@
 //! A control plane of several members: joining, losing the leader, changing who takes part, going on after losses.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ pub(crate) struct Load {
 
 impl Load {
     /// Every write goes to the next of these kubeconfigs that takes it, as a client with several addresses does.
-    pub(crate) fn start(kubeconfigs: Vec<std::path::PathBuf>) -> Load {
+    pub(crate) fn start(names: &'static str, kubeconfigs: Vec<PathBuf>) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = stop.clone();
         let writer = std::thread::spawn(move || {
@@ -25,7 +26,7 @@ impl Load {
                 if asked.load(Ordering::Relaxed) {
                     break;
                 }
-                let name = format!("load-{number}");
+                let name = format!("{names}-{number}");
                 let kubeconfig = &kubeconfigs[number % kubeconfigs.len()];
                 let mut kubectl = Command::new(isopod_tests::command::tool("kubectl"));
                 kubectl.env("KUBECONFIG", kubeconfig).args(["create", "configmap", &name]);
@@ -98,7 +99,7 @@ fn every_member_serves_reads_writes_and_watches() {
 #[test]
 fn a_cluster_grows_under_load_and_loses_nothing_when_its_leader_is_killed() {
     let mut plane = ControlPlane::start(1);
-    let load = Load::start(vec![plane.servers[0].kubeconfig()]);
+    let load = Load::start("growing", vec![plane.servers[0].kubeconfig()]);
     plane.grow();
     plane.grow();
     let acknowledged = load.end();
@@ -115,10 +116,12 @@ fn a_cluster_grows_under_load_and_loses_nothing_when_its_leader_is_killed() {
         .filter(|(at, _)| *at != leader)
         .map(|(_, s)| s.kubeconfig())
         .collect();
-    let load = Load::start(others);
+    let load = Load::start("failing", others);
     plane.servers[leader].kill();
-    let next = plane.leader();
-    assert_ne!(next, leader);
+    let next = eventually("another member leads", || match plane.leader() {
+        next if next != leader => Ok(next),
+        _ => Err("those that are left do not know of the loss yet".to_owned()),
+    });
     plane.servers[next].kubectl(&["create", "configmap", "after-the-kill"]).ok();
     plane.servers[leader].restart(&[]);
     plane.servers[next].await_voters(3);

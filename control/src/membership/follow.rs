@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use isopod_raft_store::{Founding, MemberId, Snapshot, Store, Txn};
+use isopod_raft_store::{Founding, MemberId, Snapshot, Store, Txn, WatchEnd};
 use tokio_util::sync::CancellationToken;
 
 use super::folder::Folder;
@@ -62,7 +62,7 @@ fn announcement(
 }
 
 impl Follower {
-    /// Works until `shutdown`; ends before when this member was removed.
+    /// Works until `shutdown`; ends before when this member was removed. When the store is closed it only waits.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         let roll = Roll::of(&self.store);
         let mut members = self.store.members();
@@ -81,14 +81,16 @@ impl Follower {
                     continue;
                 }
             }
-            let Ok(mut changes) = self.store.watch(roll.range(), state.revision()) else {
-                tokio::time::sleep(RETRY).await;
-                continue;
+            let mut changes = match self.store.watch(roll.range(), state.revision()) {
+                Ok(changes) => changes,
+                Err(WatchEnd::Closed) => return shutdown.cancelled().await,
+                // The state moved on between the two.
+                Err(_) => continue,
             };
             // Cancel-safe: everything is looked at anew.
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                changed = changes.next() => if changed.is_err() { tokio::time::sleep(RETRY).await },
+                _ = changes.next() => {}
                 _ = members.changed() => {}
             }
         }

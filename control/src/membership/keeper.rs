@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use isopod_raft_store::{Compare, MemberId, Members, MembershipChange, MembershipError, Progress, Store};
+use isopod_raft_store::{
+    Compare, MemberId, Members, MembershipChange, MembershipError, Progress, Store, WatchEnd,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::record::{Record, Roll, Standing};
@@ -57,13 +59,11 @@ pub(crate) async fn run(own: MemberId, term: u64, store: Store, shutdown: Cancel
     let mut members = store.members();
     loop {
         let state = store.snapshot();
-        let Ok(mut changes) = store.watch(roll.range(), state.revision()) else {
-            // The state moved on between the two; a closed store ends the task below.
-            tokio::time::sleep(PERIOD).await;
-            if shutdown.is_cancelled() {
-                return;
-            }
-            continue;
+        let mut changes = match store.watch(roll.range(), state.revision()) {
+            Ok(changes) => changes,
+            Err(WatchEnd::Closed) => return shutdown.cancelled().await,
+            // The state moved on between the two.
+            Err(_) => continue,
         };
         let records = roll.all(&state);
         let now = members.borrow_and_update().clone();
@@ -82,7 +82,7 @@ pub(crate) async fn run(own: MemberId, term: u64, store: Store, shutdown: Cancel
         // Cancel-safe: everything is looked at anew.
         tokio::select! {
             () = shutdown.cancelled() => return,
-            changed = changes.next() => if changed.is_err() { tokio::time::sleep(PERIOD).await },
+            _ = changes.next() => {}
             _ = members.changed() => {}
             () = pause => {}
         }

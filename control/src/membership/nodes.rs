@@ -20,6 +20,7 @@ use super::token::{self, Credential, Role};
 use super::{Membership, admit};
 use crate::objects;
 use crate::security::ca::{self, Subject};
+use crate::security::tls;
 
 /// Prefix of the records' keys.
 const NODES: &str = "/isopod/nodes/";
@@ -104,6 +105,11 @@ fn check(request: &NodeRequest, service_cidr: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(sound) {
         return Err(format!(
             "{name:?} cannot be the name of a node: it must have lower-case letters, digits, - and . only; choose another with --name"
+        ));
+    }
+    if tls::is_a_members_name(name) {
+        return Err(format!(
+            "{name:?} stands for members of the control plane: choose another name with --name"
         ));
     }
     // Traffic between machines has no way yet, so a node must be where the addresses of its pods are.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tokio::net::TcpListener;
 
 use super::StartError;
+use crate::security::tls;
 
 /// A bound listener, and its address as others are told.
 pub(super) struct Listening {
@@ -74,21 +75,11 @@ fn reached_at(listener: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Names by which clients reach the API inside the cluster and on this machine.
-const SERVER_NAMES: &[&str] = &[
-    "localhost",
-    "kubernetes",
-    "kubernetes.default",
-    "kubernetes.default.svc",
-    "kubernetes.default.svc.cluster.local",
-    "registry.local",
-];
-
 /// What the API's certificate is for: the address listened on, loopback, the API's own Service address
 /// (`default/kubernetes`), the names inside the cluster, and the host that others are told.
 pub(super) fn certified(listen: IpAddr, service: Ipv4Addr, host: Option<&str>) -> (Vec<IpAddr>, Vec<&str>) {
     let mut ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(service)];
-    let mut names = SERVER_NAMES.to_vec();
+    let mut names = tls::API_NAMES.to_vec();
     let told = host.map(str::parse::<IpAddr>);
     for ip in [Some(listen), told.clone().and_then(Result::ok)].into_iter().flatten() {
         if !ips.contains(&ip) && !ip.is_unspecified() {

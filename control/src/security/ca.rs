@@ -23,6 +23,9 @@ const LEAF_DAYS: i64 = 365;
 /// Certificates begin this many minutes in the past, so that clocks may differ a little.
 const BACKDATE_MINUTES: i64 = 10;
 
+/// What the names of members end with in their certificates.
+pub(super) const PEER_DOMAIN: &str = ".isopod.internal";
+
 /// Why a certificate could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -235,7 +238,7 @@ impl CertificateAuthority {
 
 /// The name in a member's certificate, whatever its address is: whoever connects to a member knows whom it wants.
 pub fn peer_name(member: u64) -> String {
-    format!("member-{member}.isopod.internal")
+    format!("member-{member}{PEER_DOMAIN}")
 }
 
 /// Certificate and key of the authority.

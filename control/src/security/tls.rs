@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::ca::{CertificateAuthority, IssuedCertificate};
+use super::ca::{self, CertificateAuthority, IssuedCertificate};
 use crate::membership::token::AuthorityHash;
 
 /// Why TLS could not be set up.
@@ -81,6 +81,21 @@ pub fn peers(authority: &CertificateAuthority, own: &IssuedCertificate) -> Resul
     Ok(PeerTls { server: Arc::new(server), client: Arc::new(client) })
 }
 
+/// Names by which clients reach the API inside the cluster and on a member's machine.
+pub const API_NAMES: &[&str] = &[
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    API_NAME,
+    "kubernetes.default.svc.cluster.local",
+    "registry.local",
+];
+
+/// Whether whoever has a certificate for this name is taken for a member: no node may be called so.
+pub fn is_a_members_name(name: &str) -> bool {
+    API_NAMES.contains(&name) || name.ends_with(ca::PEER_DOMAIN)
+}
+
 /// The name by which a machine that joins knows the API, whatever the address: every member's certificate has it, and
 /// no node's.
 pub const API_NAME: &str = "kubernetes.default.svc";
@@ -106,4 +121,19 @@ fn roots(authority_pem: &str) -> Result<RootCertStore, Error> {
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_members_are_known_by_are_told_from_others() {
+        for name in [API_NAME, "localhost", "registry.local", &ca::peer_name(7)] {
+            assert!(is_a_members_name(name), "{name}");
+        }
+        for name in ["n1", "kubernetes.example", "member-7"] {
+            assert!(!is_a_members_name(name), "{name}");
+        }
+    }
 }
