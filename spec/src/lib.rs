@@ -3,7 +3,9 @@
 //! No I/O, no async: time and randomness are arguments. A kind is declared once, in one file of this crate and
 //! one line of [`registry`]; routes, discovery, OpenAPI, tables and storage keys are derived from that.
 
+pub mod admissionregistration;
 pub mod apps;
+pub mod autoscaling;
 pub mod batch;
 pub mod coordination;
 pub mod core;
@@ -12,6 +14,8 @@ pub mod discovery;
 pub mod events;
 pub mod field_error;
 pub mod meta;
+pub mod networking;
+pub mod node;
 pub mod openapi;
 pub mod patch;
 pub mod policy;
@@ -20,9 +24,11 @@ pub mod rbac;
 pub mod registry;
 pub mod resource;
 pub mod reviews;
+pub mod scheduling;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod storage;
 pub mod table;
 
 mod defaults;

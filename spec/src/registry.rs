@@ -4,13 +4,19 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
+use k8s_openapi::api::admissionregistration::v1 as admission;
 use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::autoscaling::v2 as autoscaling;
 use k8s_openapi::api::batch::v1 as batch;
 use k8s_openapi::api::coordination::v1 as coordination;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::api::node::v1 as node;
 use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::rbac::v1 as rbac;
+use k8s_openapi::api::scheduling::v1 as scheduling;
+use k8s_openapi::api::storage::v1 as storage;
 
 use crate::events;
 use crate::resource::{Kind, Resource};
@@ -22,23 +28,38 @@ fn builtin_kinds() -> Kinds {
         .with::<core::ConfigMap>()
         .with::<core::Endpoints>()
         .with::<core::Event>()
+        .with::<core::LimitRange>()
         .with::<core::Namespace>()
         .with::<core::Node>()
+        .with::<core::PersistentVolume>()
+        .with::<core::PersistentVolumeClaim>()
         .with::<core::Pod>()
+        .with::<core::PodTemplate>()
         .with::<core::ReplicationController>()
+        .with::<core::ResourceQuota>()
         .with::<core::Secret>()
         .with::<core::Service>()
         .with::<core::ServiceAccount>()
+        .with::<admission::MutatingWebhookConfiguration>()
+        .with::<admission::ValidatingWebhookConfiguration>()
         .with::<apps::ControllerRevision>()
         .with::<apps::DaemonSet>()
         .with::<apps::Deployment>()
         .with::<apps::ReplicaSet>()
         .with::<apps::StatefulSet>()
+        .with::<autoscaling::HorizontalPodAutoscaler>()
+        .with_kind(crate::autoscaling::v1::kind())
         .with::<batch::CronJob>()
         .with::<batch::Job>()
         .with::<coordination::Lease>()
         .with::<discovery::EndpointSlice>()
+        .with::<networking::Ingress>()
+        .with::<networking::IngressClass>()
+        .with::<networking::NetworkPolicy>()
+        .with::<node::RuntimeClass>()
         .with::<policy::PodDisruptionBudget>()
+        .with::<scheduling::PriorityClass>()
+        .with::<storage::StorageClass>()
         .with_kind(events::event::kind())
         .with::<rbac::ClusterRole>()
         .with::<rbac::ClusterRoleBinding>()
@@ -180,23 +201,38 @@ mod tests {
             /registry/core/configmaps/ v1/ConfigMap [cm]  Namespaced below []
             /registry/core/endpoints/ v1/Endpoints [ep]  Namespaced below []
             /registry/core/events/ v1/Event [ev]  Namespaced below []
+            /registry/core/limitranges/ v1/LimitRange [limits]  Namespaced below []
             /registry/core/namespaces/ v1/Namespace [ns]  Cluster below [finalize status]
             /registry/core/nodes/ v1/Node [no]  Cluster below [status]
+            /registry/core/persistentvolumes/ v1/PersistentVolume [pv]  Cluster below [status]
+            /registry/core/persistentvolumeclaims/ v1/PersistentVolumeClaim [pvc]  Namespaced below [status]
             /registry/core/pods/ v1/Pod [po] all Namespaced below [binding eviction log status]
+            /registry/core/podtemplates/ v1/PodTemplate []  Namespaced below []
             /registry/core/replicationcontrollers/ v1/ReplicationController [rc] all Namespaced below [scale status]
+            /registry/core/resourcequotas/ v1/ResourceQuota [quota]  Namespaced below [status]
             /registry/core/secrets/ v1/Secret []  Namespaced below []
             /registry/core/services/ v1/Service [svc] all Namespaced below [status]
             /registry/core/serviceaccounts/ v1/ServiceAccount [sa]  Namespaced below [token]
+            /registry/admissionregistration.k8s.io/mutatingwebhookconfigurations/ admissionregistration.k8s.io/v1/MutatingWebhookConfiguration [] api-extensions Cluster below []
+            /registry/admissionregistration.k8s.io/validatingwebhookconfigurations/ admissionregistration.k8s.io/v1/ValidatingWebhookConfiguration [] api-extensions Cluster below []
             /registry/apps/controllerrevisions/ apps/v1/ControllerRevision []  Namespaced below []
             /registry/apps/daemonsets/ apps/v1/DaemonSet [ds] all Namespaced below [status]
             /registry/apps/deployments/ apps/v1/Deployment [deploy] all Namespaced below [scale status]
             /registry/apps/replicasets/ apps/v1/ReplicaSet [rs] all Namespaced below [scale status]
             /registry/apps/statefulsets/ apps/v1/StatefulSet [sts] all Namespaced below [scale status]
+            /registry/autoscaling/horizontalpodautoscalers/ autoscaling/v2/HorizontalPodAutoscaler [hpa] all Namespaced below [status]
+            /registry/autoscaling/horizontalpodautoscalers/ autoscaling/v1/HorizontalPodAutoscaler [hpa]  Namespaced below [status]
             /registry/batch/cronjobs/ batch/v1/CronJob [cj] all Namespaced below [status]
             /registry/batch/jobs/ batch/v1/Job [] all Namespaced below [status]
             /registry/coordination.k8s.io/leases/ coordination.k8s.io/v1/Lease []  Namespaced below []
             /registry/discovery.k8s.io/endpointslices/ discovery.k8s.io/v1/EndpointSlice []  Namespaced below []
+            /registry/networking.k8s.io/ingresses/ networking.k8s.io/v1/Ingress [ing]  Namespaced below [status]
+            /registry/networking.k8s.io/ingressclasses/ networking.k8s.io/v1/IngressClass []  Cluster below []
+            /registry/networking.k8s.io/networkpolicies/ networking.k8s.io/v1/NetworkPolicy [netpol]  Namespaced below []
+            /registry/node.k8s.io/runtimeclasses/ node.k8s.io/v1/RuntimeClass []  Cluster below []
             /registry/policy/poddisruptionbudgets/ policy/v1/PodDisruptionBudget [pdb]  Namespaced below [status]
+            /registry/scheduling.k8s.io/priorityclasses/ scheduling.k8s.io/v1/PriorityClass [pc]  Cluster below []
+            /registry/storage.k8s.io/storageclasses/ storage.k8s.io/v1/StorageClass [sc]  Cluster below []
             /registry/core/events/ events.k8s.io/v1/Event [ev]  Namespaced below []
             /registry/rbac.authorization.k8s.io/clusterroles/ rbac.authorization.k8s.io/v1/ClusterRole []  Cluster below []
             /registry/rbac.authorization.k8s.io/clusterrolebindings/ rbac.authorization.k8s.io/v1/ClusterRoleBinding []  Cluster below []
@@ -245,6 +281,7 @@ mod tests {
                 "deployments",
                 "replicasets",
                 "statefulsets",
+                "horizontalpodautoscalers",
                 "cronjobs",
                 "jobs"
             ]
@@ -257,11 +294,17 @@ mod tests {
             builtin().groups(),
             [
                 ("", vec!["v1"]),
+                ("admissionregistration.k8s.io", vec!["v1"]),
                 ("apps", vec!["v1"]),
+                ("autoscaling", vec!["v2", "v1"]),
                 ("batch", vec!["v1"]),
                 ("coordination.k8s.io", vec!["v1"]),
                 ("discovery.k8s.io", vec!["v1"]),
+                ("networking.k8s.io", vec!["v1"]),
+                ("node.k8s.io", vec!["v1"]),
                 ("policy", vec!["v1"]),
+                ("scheduling.k8s.io", vec!["v1"]),
+                ("storage.k8s.io", vec!["v1"]),
                 ("events.k8s.io", vec!["v1"]),
                 ("rbac.authorization.k8s.io", vec!["v1"]),
                 ("authentication.k8s.io", vec!["v1"]),
@@ -274,5 +317,24 @@ mod tests {
             sorted,
             ["controllerrevisions", "daemonsets", "deployments", "replicasets", "statefulsets"]
         );
+    }
+
+    #[test]
+    fn the_documentation_says_of_every_kind_what_it_does() {
+        let text = include_str!("../../docs/kinds.md");
+        let (acting, inert) = text.split_once("## Stored, without effect yet").unwrap();
+        let names = |text: &str, kind: &Kind| {
+            text.split(|c: char| !c.is_alphanumeric()).any(|word| word == kind.kind)
+        };
+        for kind in builtin().iter() {
+            let (here, there) = if kind.inert.is_some() { (inert, acting) } else { (acting, inert) };
+            assert!(names(here, kind), "{kind:?} is missing");
+            assert!(
+                !there
+                    .lines()
+                    .any(|line| line.starts_with('|') && names(line.split('|').nth(1).unwrap(), kind)),
+                "{kind:?}"
+            );
+        }
     }
 }

@@ -154,6 +154,14 @@ pub struct RowCondition {
     pub message: &'static str,
 }
 
+/// The first items with commas between them, and how many more there are.
+pub(crate) fn first_and_more(items: &[&str], shown: usize) -> String {
+    match items.len() {
+        count if count > shown => format!("{} + {} more...", items[..shown].join(","), count - shown),
+        _ => items.join(","),
+    }
+}
+
 /// The text of an age cell: time since `then`, or `<unknown>` when it is absent.
 pub fn age(then: Option<&Time>, now: Timestamp) -> String {
     then.map_or_else(|| "<unknown>".to_owned(), |then| human_duration(now.as_second() - then.0.as_second()))

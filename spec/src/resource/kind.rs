@@ -48,6 +48,7 @@ pub struct Kind {
     api_version: String,
     head: Vec<u8>,
     root: String,
+    is_view: bool,
     codec: Box<dyn Codec>,
 }
 
@@ -109,20 +110,29 @@ impl Kind {
         );
         let group = if declaration.group.is_empty() { "core" } else { declaration.group.as_str() };
         let root = format!("/registry/{group}/{}/", declaration.plural);
-        Kind { declaration, columns, selectable, api_version, head: head.into_bytes(), root, codec }
+        Kind {
+            declaration,
+            columns,
+            selectable,
+            api_version,
+            head: head.into_bytes(),
+            root,
+            is_view: false,
+            codec,
+        }
     }
 
     /// This kind as another form of the objects of `stored`.
     #[must_use]
     pub fn stored_as(mut self, stored: &Kind) -> Kind {
         self.root.clone_from(&stored.root);
+        self.is_view = true;
         self
     }
 
     /// True when the objects are stored as those of another kind, where whoever counts or copies them finds them.
     pub fn is_view(&self) -> bool {
-        let group = if self.group.is_empty() { "core" } else { self.group.as_str() };
-        self.root != format!("/registry/{group}/{}/", self.plural)
+        self.is_view
     }
 
     /// True when the store holds objects under this kind's own name.

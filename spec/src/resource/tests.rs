@@ -16,8 +16,20 @@ const MANIFESTS: &[(&str, &str)] = &[
     ("v1/ConfigMap", "{metadata: {name: a}, data: {a: b}, binaryData: {c: AA==}, immutable: true}"),
     ("v1/Endpoints", "{metadata: {name: a}, subsets: [{addresses: [{ip: 127.42.0.2}], ports: [{port: 80}]}]}"),
     ("v1/Event", "{metadata: {name: a}, involvedObject: {kind: Pod, namespace: default}, series: {count: 2}, count: 3}"),
+    (
+        "v1/LimitRange",
+        "{metadata: {name: a}, spec: {limits: [{type: Container, max: {cpu: 1000m}, min: {memory: 1Mi}}]}}",
+    ),
     ("v1/Namespace", "{metadata: {name: a}, spec: {finalizers: [kubernetes]}, status: {phase: Active}}"),
     ("v1/Node", "{metadata: {name: a}, spec: {taints: [{key: a, effect: NoSchedule}]}, status: {capacity: {cpu: '0.5'}}}"),
+    (
+        "v1/PersistentVolume",
+        "{metadata: {name: a}, spec: {capacity: {storage: 1024Mi}, accessModes: [ReadWriteOnce], hostPath: {path: /a}}}",
+    ),
+    (
+        "v1/PersistentVolumeClaim",
+        "{metadata: {name: a}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1024Mi}}}}",
+    ),
     (
         "v1/Pod",
         "
@@ -40,9 +52,17 @@ status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready:
 ",
     ),
     (
+        "v1/PodTemplate",
+        "{metadata: {name: a}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: a, image: a}]}}}",
+    ),
+    (
         "v1/ReplicationController",
         "{metadata: {name: a}, spec: {replicas: 2, selector: {a: b}, template: {metadata: {labels: {a: b}}, \
          spec: {containers: [{name: a, image: a}]}}}, status: {replicas: 1}}",
+    ),
+    (
+        "v1/ResourceQuota",
+        "{metadata: {name: a}, spec: {hard: {cpu: 1000m}}, status: {used: {cpu: 500m}}}",
     ),
     ("v1/Secret", "{metadata: {name: a}, type: Opaque, data: {a: AA==}, stringData: {b: c}}"),
     (
@@ -51,6 +71,14 @@ status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready:
          ports: [{port: 80, nodePort: 30000}]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.2}]}}}",
     ),
     ("v1/ServiceAccount", "{metadata: {name: a}, automountServiceAccountToken: false}"),
+    (
+        "admissionregistration.k8s.io/v1/MutatingWebhookConfiguration",
+        "{metadata: {name: a}, webhooks: [{name: a.b.c, sideEffects: None, admissionReviewVersions: [v1], clientConfig: {service: {namespace: a, name: a}}, rules: [{operations: [CREATE]}]}]}",
+    ),
+    (
+        "admissionregistration.k8s.io/v1/ValidatingWebhookConfiguration",
+        "{metadata: {name: a}, webhooks: [{name: a.b.c, sideEffects: None, admissionReviewVersions: [v1], clientConfig: {url: 'https://a'}, rules: [{operations: [CREATE]}]}]}",
+    ),
     ("apps/v1/ControllerRevision", "{metadata: {name: a}, revision: 1, data: {spec: {template: {}}}}"),
     (
         "apps/v1/DaemonSet",
@@ -73,6 +101,10 @@ status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready:
          spec: {containers: [{name: a, image: a}]}}}, status: {replicas: 1}}",
     ),
     (
+        "autoscaling/v2/HorizontalPodAutoscaler",
+        "{metadata: {name: a}, spec: {maxReplicas: 3, scaleTargetRef: {kind: Deployment, name: a}}, status: {currentReplicas: 1}}",
+    ),
+    (
         "batch/v1/CronJob",
         "{metadata: {name: a}, spec: {schedule: '* * * * *', timeZone: Etc/UTC, jobTemplate: {spec: {template: {spec: \
          {restartPolicy: Never, containers: [{name: a, image: a}]}}}}}, status: {lastScheduleTime: '2026-01-01T00:00:00Z'}}",
@@ -89,8 +121,32 @@ status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready:
         "{metadata: {name: a}, addressType: IPv4, endpoints: [{addresses: [127.42.0.2]}], ports: [{port: 80}]}",
     ),
     (
+        "networking.k8s.io/v1/Ingress",
+        "{metadata: {name: a}, spec: {rules: [{host: a.b, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: a, port: {number: 80}}}}]}}]}}",
+    ),
+    (
+        "networking.k8s.io/v1/IngressClass",
+        "{metadata: {name: a}, spec: {controller: a.b/c}}",
+    ),
+    (
+        "networking.k8s.io/v1/NetworkPolicy",
+        "{metadata: {name: a}, spec: {podSelector: {}, ingress: [{ports: [{port: 80}]}], egress: [{to: [{podSelector: {}}]}]}}",
+    ),
+    (
+        "node.k8s.io/v1/RuntimeClass",
+        "{metadata: {name: a}, handler: a, overhead: {podFixed: {cpu: 1000m}}}",
+    ),
+    (
         "policy/v1/PodDisruptionBudget",
         "{metadata: {name: a}, spec: {minAvailable: 50%, selector: {matchLabels: {a: b}}}, status: {expectedPods: 1}}",
+    ),
+    (
+        "scheduling.k8s.io/v1/PriorityClass",
+        "{metadata: {name: a}, value: 1}",
+    ),
+    (
+        "storage.k8s.io/v1/StorageClass",
+        "{metadata: {name: a}, provisioner: a}",
     ),
     (
         "rbac.authorization.k8s.io/v1/ClusterRole",

@@ -1,0 +1,3 @@
+//! Kinds of the admissionregistration.k8s.io group: one file each.
+
+pub mod webhooks;
