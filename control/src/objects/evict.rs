@@ -16,8 +16,10 @@ use crate::controllers::facts;
 
 /// Evictions that a budget remembers while their pods are still there.
 const DISRUPTED_MAX: usize = 2000;
-/// A client that is told to wait tries again after so many seconds.
+/// A budget that changed a moment ago has its numbers after so many seconds.
 const RETRY_SECONDS: u32 = 10;
+/// Nobody knows when there will be more: the client is given no time, which it would wait in vain without telling its user.
+const NO_TIME: u32 = 0;
 const VIOLATES: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 
 /// What a budget says to an eviction.
@@ -107,18 +109,18 @@ fn judge(pod: &Pod, budgets: &[PodDisruptionBudget], now: Timestamp) -> Verdict 
     }
     if status.observed_generation < budget.metadata.generation {
         let why = format!("The disruption budget {name} is still being processed by the server.");
-        return Verdict::Refused(refusal(&why));
+        return Verdict::Refused(refusal(&why, RETRY_SECONDS));
     }
     if status.disrupted_pods.as_ref().is_some_and(|pods| pods.len() > DISRUPTED_MAX) {
         let why = format!("DisruptedPods map too big for {name}: too many evictions not confirmed");
-        return Verdict::Refused(refusal(&why));
+        return Verdict::Refused(refusal(&why, NO_TIME));
     }
     let allowed = status.disruptions_allowed.unwrap_or(0);
     if allowed <= 0 {
         let (desired, current) = (status.desired_healthy.unwrap_or(0), status.current_healthy.unwrap_or(0));
         let why =
             format!("The disruption budget {name} needs {desired} healthy pods and has {current} currently");
-        return Verdict::Refused(refusal(&why));
+        return Verdict::Refused(refusal(&why, NO_TIME));
     }
     let mut charged = budget.clone();
     let status = charged.status.get_or_insert_default();
@@ -141,8 +143,8 @@ fn spares_unready(budget: &PodDisruptionBudget, status: &PodDisruptionBudgetStat
     policy == Some("AlwaysAllow") || (current >= desired && desired > 0)
 }
 
-fn refusal(why: &str) -> Status {
-    let mut status = Status::too_many_requests(VIOLATES, RETRY_SECONDS);
+fn refusal(why: &str, seconds: u32) -> Status {
+    let mut status = Status::too_many_requests(VIOLATES, seconds);
     let cause =
         Cause { reason: "DisruptionBudget".to_owned(), message: why.to_owned(), field: String::new() };
     status.details_mut().causes.push(cause);
