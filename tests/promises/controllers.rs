@@ -242,3 +242,158 @@ fn a_daemon_set_has_a_pod_on_every_node_and_rolls_out_and_back() {
     cluster.kubectl(&["delete", "daemonset", "web"]).ok();
     comes_to(&cluster, &["get", "controllerrevisions", "-o", "name"], "");
 }
+
+#[test]
+fn a_node_is_drained_as_far_as_budgets_allow_and_takes_pods_again() {
+    let cluster = Cluster::start();
+    push_hello(&cluster, "v1");
+    apply(&cluster, &set_of_hello("Deployment", &["replicas: 2"]));
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).ok();
+    cluster.kubectl(&["create", "pdb", "web", "--selector=app=web", "--min-available=2"]).ok();
+    let allowed =
+        ["get", "pdb", "web", "-o", "jsonpath={.status.currentHealthy} {.status.disruptionsAllowed}"];
+    comes_to(&cluster, &allowed, "2 0");
+    let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]).ok();
+    let refused = cluster.kubectl(&["drain", &node, "--timeout=8s"]).err();
+    assert_has(&refused, &["Cannot evict pod as it would violate the pod's disruption budget."]);
+    assert_has(&cluster.kubectl(&["get", "nodes"]).ok(), &["Ready,SchedulingDisabled"]);
+    let names = ["get", "pods", "-l", "app=web", "-o", "name"];
+    let before = cluster.kubectl(&names).ok();
+    assert_eq!(before.lines().count(), 2);
+
+    cluster.kubectl(&["patch", "pdb", "web", "--type=merge", "-p", r#"{"spec":{"minAvailable":0}}"#]).ok();
+    comes_to(&cluster, &allowed, "2 2");
+    assert_has(&cluster.kubectl(&["get", "pdb"]).ok(), &["MIN AVAILABLE", "ALLOWED DISRUPTIONS", "N/A"]);
+    let dry = cluster.kubectl(&["drain", &node, "--dry-run=server"]).ok();
+    assert_has(&dry, &["evicting pod default/web-", "drained (server dry run)"]);
+    assert_eq!(cluster.kubectl(&names).ok(), before);
+    assert_has(&cluster.kubectl(&["drain", &node, "--timeout=60s"]).ok(), &["evicted", "drained"]);
+    let after = cluster.kubectl(&names).ok();
+    assert!(before.lines().all(|pod| !after.contains(pod)), "{before}{after}");
+
+    cluster.kubectl(&["uncordon", &node]).ok();
+    cluster.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"]).ok();
+    cluster.kubectl(&["delete", "deployment,pdb", "web"]).ok();
+}
+
+/// One object of each kind that is stored without effect.
+const INERT: &str = "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web}
+spec: {rules: [{host: web.test, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {name: web}
+spec: {controller: example.com/web}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web}
+spec: {podSelector: {matchLabels: {app: web}}}
+---
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: web}
+spec: {hard: {pods: '10'}}
+---
+apiVersion: v1
+kind: LimitRange
+metadata: {name: web}
+spec: {limits: [{type: Container, default: {cpu: 100m}, defaultRequest: {cpu: 100m}}]}
+---
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: web}
+value: 10
+---
+apiVersion: node.k8s.io/v1
+kind: RuntimeClass
+metadata: {name: web}
+handler: web
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: web}
+provisioner: example.com/web
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: web}
+spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /nowhere}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: web}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web}
+spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}
+---
+apiVersion: autoscaling/v1
+kind: HorizontalPodAutoscaler
+metadata: {name: old}
+spec: {maxReplicas: 3, targetCPUUtilizationPercentage: 70, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}
+---
+apiVersion: v1
+kind: PodTemplate
+metadata: {name: web}
+template: {spec: {containers: [{name: c, image: i}]}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: web}
+webhooks:
+- {name: web.example.com, sideEffects: None, admissionReviewVersions: [v1], clientConfig: {url: 'https://127.0.0.1:1/'}}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: web}
+webhooks:
+- {name: web.example.com, sideEffects: None, admissionReviewVersions: [v1], clientConfig: {url: 'https://127.0.0.1:1/'}}
+";
+
+#[test]
+fn kinds_that_charts_ship_are_stored_with_a_warning_and_listed() {
+    let cluster = Cluster::start();
+    let kinds: Vec<&str> = INERT.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
+    let first = cluster.kubectl_with(&["apply", "-f", "-"], INERT);
+    assert!(first.success, "{}", first.stderr);
+    assert_eq!(first.stdout.matches(" created").count(), kinds.len(), "{}", first.stdout);
+    for kind in &kinds {
+        // Both kinds of webhook are named together.
+        let named = if kind.ends_with("WebhookConfiguration") { "admission webhooks" } else { kind };
+        assert_has(&first.stderr, &[&format!("Warning: {named} ")]);
+    }
+    let again = apply(&cluster, INERT);
+    assert_eq!(again.matches(" unchanged").count(), kinds.len(), "{again}");
+    for (kind, parts) in [
+        ("ingress", &["CLASS", "HOSTS", "web.test", "80"][..]),
+        ("pv", &["RECLAIM POLICY", "1Gi", "RWO", "Retain"]),
+        ("pvc", &["Pending", "STORAGECLASS"]),
+        ("hpa", &["Deployment/web", "cpu: <unknown>/80%", "cpu: <unknown>/70%"]),
+        ("quota", &["pods: 0/10"]),
+        ("sc", &["example.com/web", "Immediate"]),
+        ("pc", &["10", "false", "PreemptLowerPriority"]),
+    ] {
+        assert_has(&cluster.kubectl(&["get", kind]).ok(), parts);
+    }
+    let old = [
+        "get",
+        "horizontalpodautoscalers.v1.autoscaling",
+        "old",
+        "-o",
+        "jsonpath={.spec.targetCPUUtilizationPercentage}",
+    ];
+    assert_eq!(cluster.kubectl(&old).ok(), "70");
+    assert_has(
+        &cluster.kubectl(&["describe", "ingress,pvc,hpa,quota", "web"]).ok(),
+        &["web.test", "Pending"],
+    );
+    assert_has(&cluster.kubectl(&["explain", "ingress.spec.rules.http.paths"]).ok(), &["pathType"]);
+    let deleted = cluster.kubectl_with(&["delete", "-f", "-", "--timeout=60s"], INERT).ok();
+    assert_eq!(deleted.matches(" deleted").count(), kinds.len(), "{deleted}");
+}
