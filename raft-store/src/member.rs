@@ -232,7 +232,7 @@ impl Member {
             self.tend_incoming();
             self.turn_away_asks();
             self.propose()?;
-            self.forward()?;
+            self.forward();
             self.ask_for_reads();
             self.hand_over();
             self.move_to_where_space_is();

@@ -15,7 +15,7 @@ use raft::eraftpb::Entry;
 use super::Member;
 use super::asks::WINDOW;
 use super::proposals::{Batch, FATE_WAIT, LEADER_WAIT, Proposals, Waiting};
-use crate::error::{DriverError, ProposeError};
+use crate::error::ProposeError;
 use crate::membership::MemberId;
 use crate::shared::{NoFate, Task};
 use crate::transport::letter::{Note, Origin, Reply, Request};
@@ -119,6 +119,11 @@ impl Forwards {
         !self.sent.is_empty()
     }
 
+    /// Nothing is asked and nothing is to be.
+    fn is_idle(&self) -> bool {
+        self.sent.is_empty() && self.tasks.is_empty() && self.moving.is_empty()
+    }
+
     /// The state jumped: whether what was asked for is in it, nobody knows.
     pub(super) fn jumped(&mut self) {
         std::mem::take(&mut self.sent).into_values().for_each(Sent::give_up);
@@ -144,17 +149,19 @@ impl Sent {
 
 impl Member {
     /// Asks the leader for what waits here, and again for what it may not have heard.
-    pub(super) fn forward(&mut self) -> Result<(), DriverError> {
-        self.watch_transfers();
-        self.ask_for_tasks();
+    pub(super) fn forward(&mut self) {
         let raft = &self.node.raft;
         let (leader, leads) = (MemberId(raft.leader_id), raft.state == StateRole::Leader);
+        if leads && self.forwards.is_idle() {
+            return;
+        }
+        self.watch_transfers();
+        self.ask_for_tasks();
         if !leads && leader.0 != raft::INVALID_ID {
             self.ask_for_writes(leader);
             self.ask_again(leader);
         }
         self.give_up_old();
-        Ok(())
     }
 
     fn ask_for_writes(&mut self, leader: MemberId) {
