@@ -39,6 +39,8 @@ use self::runner::{Controller, Shell};
 use crate::cache::feed::Feed;
 use crate::leader::Config;
 
+#[cfg(test)]
+pub(crate) use self::cluster_roles::rules as aggregated_rules;
 pub use self::node_lifecycle::Config as NodeConfig;
 
 /// Starts every controller. **A new controller is one line here.**

@@ -81,3 +81,43 @@ fn kubectl_auth_tells_who_one_is_and_what_one_may() {
     let bindings = cluster.kubectl(&["get", "rolebindings", "-o", "wide"]).ok();
     assert_has(&bindings, &["ROLE", "ClusterRole/reader", "jane"]);
 }
+
+/// kubectl of somebody who has a token and nothing else.
+#[track_caller]
+fn with_token(cluster: &Cluster, token: &str, args: &[&str]) -> Result<String, String> {
+    let authority = cluster.data_dir().join("pki/ca.crt");
+    let authority = authority.to_str().expect("a plain path");
+    let mut command = cluster.kubectl_command();
+    command.env("KUBECONFIG", "/dev/null").args(["--server", &cluster.fact("api")]);
+    command.args(["--certificate-authority", authority, "--token", token]).args(args);
+    let outcome = isopod_tests::run(&mut command, "");
+    if outcome.success { Ok(outcome.stdout) } else { Err(outcome.stderr) }
+}
+
+#[test]
+fn a_service_account_comes_in_with_a_token_until_it_is_deleted() {
+    let cluster = Cluster::start();
+    cluster.kubectl(&["create", "serviceaccount", "robot"]).ok();
+    let token = cluster.kubectl(&["create", "token", "robot", "--duration=10m"]).ok();
+    let token = token.trim();
+    let whoami = with_token(&cluster, token, &["auth", "whoami"]).expect("answered");
+    assert_has(&whoami, &["system:serviceaccount:default:robot", "system:serviceaccounts:default"]);
+    let refused = with_token(&cluster, token, &["get", "pods"]).expect_err("no rights yet");
+    assert_has(&refused, &[r#"User "system:serviceaccount:default:robot" cannot list resource "pods""#]);
+    cluster
+        .kubectl(&["create", "rolebinding", "robot", "--clusterrole=view", "--serviceaccount=default:robot"])
+        .ok();
+    eventually("the robot may look", || with_token(&cluster, token, &["get", "pods"]));
+    assert_has(
+        &with_token(&cluster, "no.such.token", &["get", "pods"]).expect_err("refused"),
+        &["Unauthorized"],
+    );
+
+    // Others can check the token by themselves.
+    let keys = with_token(&cluster, token, &["get", "--raw", "/openid/v1/jwks"]).expect("answered");
+    assert_has(&keys, &["ES256", "P-256"]);
+
+    cluster.kubectl(&["delete", "serviceaccount", "robot"]).ok();
+    let refused = with_token(&cluster, token, &["get", "pods"]).expect_err("the account is gone");
+    assert_has(&refused, &["Unauthorized"]);
+}

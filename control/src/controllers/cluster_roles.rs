@@ -15,7 +15,7 @@ pub(crate) struct ClusterRoles;
 
 /// The rules of the parts, each once, in the order of the selectors and then of the parts' names; `None` when the
 /// role is not made of others.
-fn rules(role: &ClusterRole, all: &[&ClusterRole]) -> Option<Vec<PolicyRule>> {
+pub(crate) fn rules(role: &ClusterRole, all: &[&ClusterRole]) -> Option<Vec<PolicyRule>> {
     let aggregation = role.aggregation_rule.as_ref()?;
     let mut rules: Vec<PolicyRule> = Vec::new();
     for selector in aggregation.cluster_role_selectors.iter().flatten() {

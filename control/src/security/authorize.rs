@@ -125,4 +125,6 @@ fn denial(policy: &Policy, identity: &Identity, attributes: &Attributes<'_>) -> 
 }
 
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod tests;
