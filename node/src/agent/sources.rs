@@ -1,10 +1,12 @@
 //! The ConfigMaps and Secrets that containers refer to, fetched when a container starts: what it sees is never older
-//! than its own start.
+//! than its own start. And the tokens by which pods show who they are.
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount, ServiceAccountTokenProjection};
 use kube::Api;
+use kube::api::PostParams;
 
 use super::env::{Objects, Reference};
 use super::pod::spec;
@@ -69,6 +71,37 @@ impl Sources {
             }
         }
         credentials
+    }
+
+    /// A new token of the pod's ServiceAccount. It ends with the pod, or when its time is over.
+    pub async fn token(
+        &self,
+        pod: &Pod,
+        wanted: &ServiceAccountTokenProjection,
+    ) -> Result<String, kube::Error> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let account = spec(pod).service_account_name.as_deref().unwrap_or("default");
+        let bound = BoundObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: pod.metadata.name.clone(),
+            uid: pod.metadata.uid.clone(),
+        };
+        let request = TokenRequest {
+            spec: Some(TokenRequestSpec {
+                audiences: wanted
+                    .audience
+                    .clone()
+                    .filter(|audience| !audience.is_empty())
+                    .map(|own| vec![own]),
+                bound_object_ref: Some(bound),
+                expiration_seconds: wanted.expiration_seconds,
+            }),
+            ..TokenRequest::default()
+        };
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let made = api.create_token_request(account, &PostParams::default(), &request).await?;
+        Ok(made.status.and_then(|status| status.token).unwrap_or_default())
     }
 
     async fn config_map(&self, namespace: &str, name: &str) -> Fetched<ConfigMap> {

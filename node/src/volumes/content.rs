@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, KeyToPath, ObjectFieldSelector, Volume, VolumeProjection,
@@ -22,6 +23,8 @@ pub(super) struct FileContent {
 
 /// Files are readable by all unless the pod says otherwise.
 const DEFAULT_MODE: i32 = 0o644;
+/// A token is replaced at least so often, however long it would live.
+const RENEW_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What an object gives to a volume.
 struct Source<'a> {
@@ -77,6 +80,14 @@ pub(super) fn references(volume: &Volume) -> Vec<Reference> {
     found
 }
 
+/// After how long the first token in the volume should be replaced: when four fifths of its life are over, or a day.
+pub(super) fn renew_after(volume: &Volume) -> Option<Duration> {
+    let sources = volume.projected.iter().flat_map(|projected| &projected.sources).flatten();
+    let tokens = sources.filter_map(|source| source.service_account_token.as_ref());
+    let lives = tokens.map(|token| u64::try_from(token.expiration_seconds.unwrap_or(3600)).unwrap_or(0));
+    lives.min().map(|seconds| Duration::from_secs(seconds * 4 / 5).min(RENEW_AFTER_MAX))
+}
+
 async fn add_projection(
     projection: &VolumeProjection,
     mode: i32,
@@ -99,8 +110,13 @@ async fn add_projection(
     if let Some(downward) = &projection.downward_api {
         add_downward(downward.items.iter().flatten(), mode, inputs, files)?;
     }
-    if projection.service_account_token.is_some() || projection.cluster_trust_bundle.is_some() {
-        return Err("projected service account tokens and trust bundles are not supported".to_owned());
+    if let Some(token) = &projection.service_account_token {
+        let text = sources.token(inputs.pod, token).await.map_err(|error| error.to_string())?;
+        files
+            .insert(inside(&token.path)?, FileContent { content: text.into_bytes(), mode: self::mode(mode) });
+    }
+    if projection.cluster_trust_bundle.is_some() {
+        return Err("projected trust bundles are not supported".to_owned());
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::{content, swap};
 use crate::agent::env::{Host, Inputs, Objects, Reference};
@@ -21,6 +22,8 @@ pub(super) struct Made {
     /// As last seen: its labels and annotations may be in the volume.
     pod: Mutex<Arc<Pod>>,
     address: IpAddr,
+    /// When a token in it should be replaced.
+    renew_at: Mutex<Option<Instant>>,
     /// Whether the volume is gone. Held while its files are fetched, written or removed, so that what is written
     /// last was also fetched last, and nothing is written after the removal.
     gone: Arc<tokio::sync::Mutex<bool>>,
@@ -33,6 +36,7 @@ impl Made {
             volume: volume.clone(),
             pod: Mutex::new(inputs.pod.clone()),
             address: inputs.address,
+            renew_at: Mutex::default(),
             gone: Arc::default(),
         }
     }
@@ -64,7 +68,10 @@ impl Made {
             links: BTreeMap::new(),
             image: &[],
         };
+        // From before the token is made: its life begins then at the latest.
+        let renew_at = content::renew_after(&self.volume).map(|after| Instant::now() + after);
         let files = content::files(&self.volume, &inputs, sources).await?;
+        *lock(&self.renew_at) = renew_at;
         let folder = self.folder.clone();
         // The lock goes with the work, which nobody can stop once it has begun.
         let write = move || {
@@ -173,6 +180,22 @@ impl Table {
         }
         if !changed.is_empty() {
             known.due.extend(changed);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Volumes whose tokens are to be replaced by now are due.
+    pub(super) fn renew(&self, now: Instant) {
+        let mut known = lock(&self.known);
+        let volumes = known.pods.values().flatten();
+        let old = volumes.filter(|(_, made)| {
+            let mut renew_at = lock(&made.renew_at);
+            // Taken, so that it is not due again while it is made.
+            renew_at.take_if(|at| *at <= now).is_some()
+        });
+        let old: Vec<_> = old.map(|(folder, made)| (folder.clone(), made.clone())).collect();
+        if !old.is_empty() {
+            known.due.extend(old);
             self.bell.notify_one();
         }
     }

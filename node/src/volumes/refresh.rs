@@ -1,7 +1,7 @@
 //! Brings changes of ConfigMaps and Secrets into the volumes made of them.
 //!
 //! Two watches for the whole node say which objects changed; they carry metadata only, and begin when the first pod
-//! mounts such a volume. What changed is fetched again and put in place as a whole. Like upstream, a volume whose
+//! mounts such a volume. Tokens are replaced by newer ones before they end. What changed is fetched again and put in place as a whole. Like upstream, a volume whose
 //! object is gone keeps its last files, unless the object is optional.
 
 use std::sync::Arc;
@@ -25,6 +25,9 @@ use crate::agent::events::{Events, Kind};
 const AT_A_TIME: usize = 8;
 /// What could not be made again is tried after this, though no change is seen.
 const RETRY: Duration = Duration::from_secs(30);
+
+/// How often is looked for tokens that must be replaced; the least that a token may live is ten minutes.
+const LOOK_AT_TOKENS: Duration = Duration::from_secs(60);
 
 /// The task that does so.
 pub struct Refresher {
@@ -54,10 +57,15 @@ impl Refresher {
 
     async fn make_due(&self) {
         let mut failed = Vec::new();
+        let mut tokens = tokio::time::interval(LOOK_AT_TOKENS);
         loop {
             // What is due stays in the table when the other branch is taken.
             let due = tokio::select! {
                 due = self.volumes.table.due() => due,
+                now = tokens.tick() => {
+                    self.volumes.table.renew(now);
+                    continue;
+                }
                 () = tokio::time::sleep(RETRY), if !failed.is_empty() => std::mem::take(&mut failed),
             };
             let made = futures::stream::iter(due).map(|volume| self.make(volume));

@@ -182,3 +182,21 @@ async fn what_changes_makes_its_volumes_due_until_the_pod_is_gone() {
     table.object_changed(&map);
     assert_eq!(due(&table).await, Vec::<String>::new());
 }
+
+#[test]
+fn a_token_is_replaced_when_most_of_its_life_is_over() {
+    let volume = |sources: Value| -> Volume {
+        serde_json::from_value(json!({"name": "v", "projected": {"sources": sources}})).unwrap()
+    };
+    let token = |seconds: i64| json!({"serviceAccountToken": {"path": "t", "expirationSeconds": seconds}});
+    for (sources, expected) in [
+        (json!([]), None),
+        (json!([{"secret": {"name": "s"}}]), None),
+        (json!([token(1000)]), Some(800)),
+        (json!([token(7200), token(600)]), Some(480)),
+        (json!([token(10_000_000)]), Some(24 * 3600)),
+    ] {
+        let after = content::renew_after(&volume(sources.clone())).map(|after| after.as_secs());
+        assert_eq!(after, expected, "{sources}");
+    }
+}
