@@ -2,16 +2,25 @@
 //! than its own start. And the tokens by which pods show who they are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount, ServiceAccountTokenProjection};
 use kube::Api;
 use kube::api::PostParams;
+use tokio::time::Instant;
 
 use super::env::{Objects, Reference};
 use super::pod::spec;
 use crate::coalesce::Coalesce;
 use crate::images::Credentials;
+
+/// The ConfigMap that every namespace has.
+pub const ROOT_CA: &str = "kube-root-ca.crt";
+/// How long a pod that comes with its namespace waits for what controllers put into every namespace.
+const NEW_NAMESPACE: Duration = Duration::from_secs(2);
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 type Fetched<T> = Result<Option<Arc<T>>, Arc<kube::Error>>;
 
@@ -100,8 +109,24 @@ impl Sources {
             ..TokenRequest::default()
         };
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
-        let made = api.create_token_request(account, &PostParams::default(), &request).await?;
+        let deadline = Instant::now() + NEW_NAMESPACE;
+        let made = loop {
+            match api.create_token_request(account, &PostParams::default(), &request).await {
+                Err(kube::Error::Api(status)) if status.is_not_found() && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                made => break made?,
+            }
+        };
         Ok(made.status.and_then(|status| status.token).unwrap_or_default())
+    }
+
+    /// The ConfigMap with the cluster's authority, which a controller makes just after its namespace.
+    pub async fn await_root_ca(&self, namespace: &str) {
+        let deadline = Instant::now() + NEW_NAMESPACE;
+        while Instant::now() < deadline && !matches!(self.config_map(namespace, ROOT_CA).await, Ok(Some(_))) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn config_map(&self, namespace: &str, name: &str) -> Fetched<ConfigMap> {

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use crate::agent::env::{self, Inputs, Objects, Reference};
-use crate::agent::sources::Sources;
+use crate::agent::sources::{ROOT_CA, Sources};
 
 /// By path in the volume.
 pub(super) type Files = BTreeMap<String, FileContent>;
@@ -27,6 +27,7 @@ const DEFAULT_MODE: i32 = 0o644;
 const RENEW_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What an object gives to a volume.
+#[derive(Clone)]
 struct Source<'a> {
     reference: Reference,
     items: Option<&'a Vec<KeyToPath>>,
@@ -99,7 +100,13 @@ async fn add_projection(
         let reference = Reference::ConfigMap(map.name.clone());
         let source =
             Source { reference, items: map.items.as_ref(), optional: map.optional == Some(true), mode };
-        add_object(source, inputs, sources, files).await?;
+        let added = add_object(source.clone(), inputs, sources, files).await;
+        if added.is_err() && map.name == ROOT_CA {
+            sources.await_root_ca(inputs.pod.metadata.namespace.as_deref().unwrap_or_default()).await;
+            add_object(source, inputs, sources, files).await?;
+        } else {
+            added?;
+        }
     }
     if let Some(secret) = &projection.secret {
         let reference = Reference::Secret(secret.name.clone());
