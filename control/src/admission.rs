@@ -6,6 +6,7 @@
 
 pub(crate) mod addresses;
 mod pods;
+mod token_mount;
 
 use isopod_raft_store::{Compare, Op, Snapshot};
 use isopod_spec::registry;
@@ -16,6 +17,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use self::addresses::Refusal;
 pub use self::addresses::{InvalidRange, ServiceRange};
 use crate::objects::stored::MetadataView;
+use crate::objects::try_decode;
 
 /// Settings of the cluster that admission needs.
 #[derive(Debug, Clone)]
@@ -54,7 +56,7 @@ pub(crate) fn create(
         additions.compares.push(living_namespace(snapshot, kind, object)?);
     }
     if object.get::<Pod>().is_some() {
-        additions.compares.extend(admit_pod(snapshot, kind, object)?);
+        additions.compares.extend(admit_pod(snapshot, kind, object, seed)?);
     }
     additions.join(admit_service(policy, snapshot, kind, object, None, seed)?);
     Ok(additions)
@@ -107,14 +109,24 @@ fn living_namespace(snapshot: &Snapshot, kind: &Kind, object: &dyn Object) -> Re
     Ok(Compare::Modified(key.into(), entry.modified))
 }
 
-fn admit_pod(snapshot: &Snapshot, kind: &Kind, object: &mut dyn Object) -> Result<Option<Compare>, Status> {
+fn admit_pod(
+    snapshot: &Snapshot,
+    kind: &Kind,
+    object: &mut dyn Object,
+    seed: u32,
+) -> Result<Option<Compare>, Status> {
     let (name, namespace) = (object.name().to_owned(), object.namespace().to_owned());
     let Some(pod) = object.get_mut::<Pod>() else { return Ok(None) };
     pods::complete(pod).map_err(|why| Status::forbidden(kind, &name, &why))?;
+    let account = pods::service_account(pod).to_owned();
+    let key = registry::kind_of::<ServiceAccount>().key(&namespace, &account);
+    let stored = snapshot.get(&key).map(|entry| try_decode::<ServiceAccount>(entry)).transpose()?;
+    token_mount::add(pod, stored.as_ref(), seed.into());
     // The default account is made by a controller shortly after the namespace; a pod need not wait for it.
-    let Some(account) = pods::named_service_account(pod) else { return Ok(None) };
-    let key = registry::kind_of::<ServiceAccount>().key(&namespace, account);
-    if snapshot.get(&key).is_none() {
+    if account == pods::DEFAULT_SERVICE_ACCOUNT {
+        return Ok(None);
+    }
+    if stored.is_none() {
         let why = format!(
             "error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
         );

@@ -17,18 +17,18 @@ pub(crate) const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 /// Fills in what the pod leaves to the cluster. `Err` is the clause of a Forbidden answer.
 pub(crate) fn complete(pod: &mut Pod) -> Result<(), String> {
     let Some(spec) = pod.spec.as_mut() else { return Ok(()) };
-    service_account(spec);
+    name_service_account(spec);
     tolerations(spec);
     priority(spec)
 }
 
-/// The service account whose existence must be checked: one that the author named.
-pub(crate) fn named_service_account(pod: &Pod) -> Option<&str> {
-    let name = pod.spec.as_ref()?.service_account_name.as_deref()?;
-    (name != DEFAULT_SERVICE_ACCOUNT).then_some(name)
+/// The service account of a completed pod.
+pub(crate) fn service_account(pod: &Pod) -> &str {
+    let named = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    named.unwrap_or(DEFAULT_SERVICE_ACCOUNT)
 }
 
-fn service_account(spec: &mut PodSpec) {
+fn name_service_account(spec: &mut PodSpec) {
     let given = [&spec.service_account_name, &spec.service_account]
         .into_iter()
         .flatten()
