@@ -121,3 +121,44 @@ fn a_service_account_comes_in_with_a_token_until_it_is_deleted() {
     let refused = with_token(&cluster, token, &["get", "pods"]).expect_err("the account is gone");
     assert_has(&refused, &["Unauthorized"]);
 }
+
+#[test]
+fn a_pod_finds_its_token_the_authority_and_its_namespace() {
+    const FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let cluster = Cluster::start();
+    cluster.push_guest("unruly");
+    cluster.kubectl(&["create", "serviceaccount", "robot"]).ok();
+    for (name, automount) in [("open", true), ("closed", false)] {
+        cluster.apply(&format!(
+            "
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app: {name}}}}}
+spec:
+  serviceAccountName: robot
+  automountServiceAccountToken: {automount}
+  containers: [{{name: c, image: registry.local/unruly:v1, ports: [{{containerPort: 80}}]}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec: {{selector: {{app: {name}}}, ports: [{{port: 80}}]}}
+"
+        ));
+        cluster.await_ready(name);
+        cluster.await_answer(name, "/");
+    }
+    assert_eq!(cluster.await_answer("open", &format!("/list?{FOLDER}")), "ca.crt namespace token\n");
+    assert_eq!(cluster.await_answer("open", &format!("/read?{FOLDER}/namespace")), "default");
+    let authority =
+        std::fs::read_to_string(cluster.data_dir().join("pki/ca.crt")).expect("the authority's file");
+    assert_eq!(cluster.await_answer("open", &format!("/read?{FOLDER}/ca.crt")), authority);
+    assert_ne!(cluster.curl("closed", "default", &format!("/list?{FOLDER}")).0, 200);
+
+    let token = cluster.await_answer("open", &format!("/read?{FOLDER}/token"));
+    let whoami = with_token(&cluster, token.trim(), &["auth", "whoami"]).expect("answered");
+    assert_has(&whoami, &["system:serviceaccount:default:robot", "pod-name", "open"]);
+    cluster.kubectl(&["delete", "pod", "open", "--timeout=60s"]).ok();
+    let refused = with_token(&cluster, token.trim(), &["get", "pods"]).expect_err("the pod is gone");
+    assert_has(&refused, &["Unauthorized"]);
+}
