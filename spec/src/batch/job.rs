@@ -92,6 +92,7 @@ impl Resource for Job {
         let mut warnings = workload::warnings(Some(&spec.template));
         for (field, is_set) in [
             ("backoffLimitPerIndex", spec.backoff_limit_per_index.is_some()),
+            ("maxFailedIndexes", spec.max_failed_indexes.is_some()),
             ("successPolicy", spec.success_policy.is_some()),
         ] {
             if is_set {
