@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Error;
+use isopod_control::run::{RunError, StartError};
 
 /// Prints the error with its causes, one line each, and returns the exit code 1.
 pub(crate) fn report(error: &Error) -> ExitCode {
@@ -36,6 +37,11 @@ fn sentences(error: &Error) -> Vec<String> {
 /// The next step, where the cause tells it.
 fn advice(error: &Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
+        let damaged = cause.downcast_ref::<StartError>().is_some_and(StartError::wants_reseed);
+        let distrusted = cause.downcast_ref::<RunError>().is_some_and(RunError::wants_reseed);
+        if damaged || distrusted {
+            return Some("`isopod server` with --reseed, which fetches the data again from the other members; where there are none, put the file back from a backup");
+        }
         let io = cause.downcast_ref::<std::io::Error>()?;
         match io.kind() {
             std::io::ErrorKind::AddrInUse => Some("another address, as --listen 127.0.0.1:0 (0 = any free port), or stop the program that listens there"),

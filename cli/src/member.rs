@@ -177,6 +177,7 @@ mod tests {
             behind: (!leader).then_some(12),
             peer_address: "127.0.0.1:6444".into(),
             api_address: "127.0.0.1:6443".into(),
+            link: None,
         };
         let list = MemberList { members: vec![member(1, true), member(2, false)], ..MemberList::default() };
         assert_eq!(

@@ -27,6 +27,7 @@ use isopod_spec::status::Status;
 
 pub(crate) use self::report::LeaderClient;
 use crate::objects::{propose_failed, read_failed};
+use crate::peers::Peers;
 use crate::security::CertificateAuthority;
 
 /// Where the key for ServiceAccount tokens lies in a data folder: all members have the same.
@@ -37,6 +38,7 @@ pub(crate) struct Membership {
     pub(crate) own: MemberId,
     pub(crate) data_dir: PathBuf,
     pub(crate) store: Store,
+    pub(crate) peers: Peers,
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) service_cidr: String,
     /// Asks the leader what only it knows.

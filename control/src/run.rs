@@ -155,6 +155,20 @@ pub enum RunError {
     Ended(&'static str),
 }
 
+impl StartError {
+    /// Whether the member's data is damaged, so that it has to be fetched again from the others.
+    pub fn wants_reseed(&self) -> bool {
+        matches!(self, StartError::Store(OpenError::Damaged { .. }))
+    }
+}
+
+impl RunError {
+    /// Whether the member's data cannot be trusted, so that it has to be fetched again from the others.
+    pub fn wants_reseed(&self) -> bool {
+        matches!(self, RunError::Store(DriverError::Diverged { .. } | DriverError::Forgot { .. }))
+    }
+}
+
 /// A member that is listening; [`Member::run`] makes it work.
 pub struct Member {
     data_dir: PathBuf,

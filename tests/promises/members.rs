@@ -94,6 +94,26 @@ fn every_member_serves_reads_writes_and_watches() {
     let list = two.isopod(&["member", "list"]).ok();
     assert_eq!(list.matches("voter").count(), 3, "{list}");
     assert_eq!(list.matches("yes").count(), 1, "{list}");
+    let metrics = one.kubectl(&["get", "--raw", "/metrics"]).ok();
+    assert!(metrics.contains("isopod_peer_connected{member=\"2\"} 1"), "{metrics}");
+    assert!(one.members().iter().any(|member| member["link"]["connected"] == true));
+}
+
+#[test]
+fn an_artifact_that_was_pushed_to_one_member_outlives_it() {
+    let mut plane = ControlPlane::start(3);
+    let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/../samples/hello/hello.wasm");
+    plane.servers[0].isopod(&["push", hello, "registry.local/hello:v1"]).ok();
+    plane.servers[0].kill();
+    let size = std::fs::metadata(hello).expect("the sample is built").len();
+    for server in &plane.servers[1..] {
+        let manifest = server.kubectl(&["get", "--raw", "/v2/hello/manifests/v1"]).ok();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).expect("a manifest is JSON");
+        let digest = manifest["layers"][0]["digest"].as_str().expect("a manifest has layers");
+        let blob =
+            server.kubectl_command().args(["get", "--raw", &format!("/v2/hello/blobs/{digest}")]).output();
+        assert_eq!(blob.expect("kubectl runs").stdout.len() as u64, size, "at {}", server.name());
+    }
 }
 
 #[test]

@@ -147,6 +147,21 @@ pub struct MemberView {
     pub peer_address: String,
     /// Where its API is.
     pub api_address: String,
+    /// The way to it from the member that made the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+}
+
+/// The way from one member to another, since the first was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Link {
+    /// Whether messages are taken now.
+    pub connected: bool,
+    /// Bytes handed to the connection.
+    pub sent_bytes: u64,
+    /// Bytes dropped because the other side was slow or away.
+    pub dropped_bytes: u64,
 }
 
 /// What a member may do.

@@ -12,9 +12,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use isopod_raft_store::{Leadership, MemberId, Members, Progress};
 
-use super::protocol::{self, MEMBERS, MemberList, MemberRole, MemberState, MemberView};
+use super::protocol::{self, Link, MEMBERS, MemberList, MemberRole, MemberState, MemberView};
 use super::record::{Record, Roll, Standing};
 use super::{Membership, admit};
+use crate::peers::PeerStatus;
 
 /// How long the leader may take before a member answers with what it knows itself.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -73,6 +74,12 @@ impl Membership {
         }
     }
 
+    fn link(&self, member: MemberId) -> Option<Link> {
+        let status = self.peers.status().into_iter().find(|peer| peer.member == member)?;
+        let PeerStatus { connected, sent_bytes, dropped_bytes, .. } = status;
+        Some(Link { connected, sent_bytes, dropped_bytes })
+    }
+
     fn view(
         &self,
         member: MemberId,
@@ -108,6 +115,7 @@ impl Membership {
                 .or_else(|| (leads && member == self.own).then_some(0)),
             peer_address: record.peer_address.clone(),
             api_address: record.api_address.clone(),
+            link: self.link(member),
         }
     }
 }

@@ -242,6 +242,7 @@ mod tests {
             behind: None,
             peer_address: String::new(),
             api_address: String::new(),
+            link: None,
         };
         MemberList { members: states.iter().map(member).collect(), ..MemberList::default() }
     }

@@ -132,6 +132,7 @@ impl Parts<'_> {
             own: self.store.id(),
             data_dir: self.config.data_dir.clone(),
             store: self.store.clone(),
+            peers: self.peers.clone(),
             authority: Arc::clone(&self.authority),
             service_cidr: self.service_cidr.clone(),
             leader: LeaderClient::new(tls.clone()),
