@@ -158,6 +158,17 @@ impl Log {
         Position { index, term: self.slots.back().map_or(self.base.term, |slot| slot.term) }
     }
 
+    /// The last entry of those up to `index`.
+    fn position_of(&self, index: u64) -> Position {
+        let Some(at) = index.checked_sub(self.base.index + 1) else { return self.base };
+        self.slots.get(at as usize).map_or(self.last(), |slot| Position { index, term: slot.term })
+    }
+
+    /// Whether this entry is in the log, or the one that it begins after.
+    fn holds(&self, position: Position) -> bool {
+        self.position_of(position.index) == position
+    }
+
     pub(crate) fn hard_state(&self) -> &HardState {
         &self.hard_state
     }
@@ -353,7 +364,8 @@ impl Log {
             None => self.make_spare(self.options.segment_bytes)?,
         };
         let Spare { name: made_as, file, size_bytes } = spare;
-        let (first_sequence, last) = (self.written + 1, self.last());
+        let first_sequence = self.written + 1;
+        let last = self.position_of(kept);
         let header = Header { member: self.options.member, first_sequence, segment_bytes: size_bytes };
         let mut buffer = self.begin_frame();
         let hard_state = self.hard_state_up_to(kept);
@@ -375,6 +387,7 @@ impl Log {
         self.durable = first_sequence;
         self.written_hard_state = hard_state;
         self.buffer = buffer;
+        self.slots.truncate((kept.max(self.base.index) - self.base.index) as usize);
         restart.into_iter().for_each(|base| self.begin_at(base));
         Ok(())
     }

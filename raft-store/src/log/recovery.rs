@@ -170,7 +170,8 @@ fn replay(log: &mut Log, frame: Frame, offset: usize) -> Result<(), &'static str
         match item {
             Item::HardState(state) => log.hard_state = state,
             Item::Base(base) if log.segments.len() == 1 => log.base = base,
-            Item::Base(base) if base == log.last() => {}
+            // The entries after it were about to be replaced.
+            Item::Base(base) if log.holds(base) => log.slots.truncate((base.index - log.base.index) as usize),
             Item::Restart(base) => log.begin_at(base),
             Item::Base(_) => return Err("it does not continue the segment before it"),
             Item::Entry(entry) if entry.index <= log.base.index || entry.index > log.last().index + 1 => {

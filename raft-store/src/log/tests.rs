@@ -188,6 +188,27 @@ fn a_crash_between_the_frames_of_entries_never_commits_what_they_replace() {
 }
 
 #[test]
+fn entries_that_are_replaced_where_a_segment_begins_are_gone_when_those_before_are_cut() {
+    for old in 3..12 {
+        let disk = MemoryDisk::default();
+        let mut log = create(&disk);
+        let first: Vec<Entry> = (2..=1 + old).map(|index| entry(index, 2, 300)).collect();
+        log.append(&first, Some(&state(2, 2))).expect("the disk is well");
+        // The new leader's entries begin further back, at times with a new segment.
+        let second: Vec<Entry> = (3..=40).map(|index| entry(index, 3, 300)).collect();
+        log.append(&second, Some(&state(3, 30))).expect("the disk is well");
+        sync(&mut log);
+        let snapshot = Position { index: 1 + old, term: 3 };
+        for name in log.cut(snapshot.index) {
+            disk.remove(&name).expect("it is there");
+        }
+        let expected = (all(&log), log.last());
+        let log = reopen(&disk, snapshot).unwrap_or_else(|error| panic!("{old} old ones: {error}"));
+        assert_eq!((all(&log), log.last()), expected, "{old} old ones");
+    }
+}
+
+#[test]
 fn a_flipped_byte_is_an_error_that_names_the_place_or_loses_nothing() {
     let disk = MemoryDisk::default();
     let entries = filled(&disk);
