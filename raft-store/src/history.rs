@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::machine::Applied;
+use crate::mutant::{self, Mutant};
 use crate::state::{KeyRange, Revision, Snapshot};
 use crate::watch::{Event, WatchEnd};
 use topics::{TopicId, Topics, Touched};
@@ -207,11 +208,12 @@ impl History {
         if inner.closed {
             return Err(WatchEnd::Closed);
         }
-        if from < inner.floor {
+        if from < inner.floor && !mutant::planted(Mutant::WatchGap) {
             return Err(WatchEnd::Compacted { from, oldest: inner.floor });
         }
         let latest = inner.latest();
         let (topic, changed) = inner.topics.join(&range, latest);
+        let from = Revision(from.0 - u64::from(mutant::planted(Mutant::WatchRepeats)));
         Ok(Cursor { topic, range, position: from, told: AtomicU64::new(0), changed })
     }
 
@@ -313,6 +315,9 @@ impl Inner {
 
     fn read(&self, cursor: &mut Cursor) -> Read {
         let mut found = Vec::new();
+        if mutant::planted(Mutant::WatchGap) {
+            cursor.position = cursor.position.max(self.floor);
+        }
         if cursor.position < self.topics.complete_from(cursor.topic) {
             if cursor.position < self.floor {
                 return Read::End(self.lost(cursor.position));
@@ -363,6 +368,9 @@ impl Inner {
     }
 
     fn progress(&self, cursor: &Cursor) -> Revision {
+        if mutant::planted(Mutant::WatchProgressAhead) {
+            return self.latest();
+        }
         if cursor.position < self.topics.complete_from(cursor.topic) {
             return cursor.position;
         }

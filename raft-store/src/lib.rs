@@ -65,6 +65,7 @@ mod log;
 mod machine;
 mod member;
 mod membership;
+mod mutant;
 mod open;
 mod raft_logger;
 mod shared;

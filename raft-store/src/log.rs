@@ -18,6 +18,7 @@ use raft::eraftpb::{ConfState, Entry, HardState};
 
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::membership::MemberId;
+use crate::mutant::{self, Mutant};
 use crate::snapshot_file::Meta;
 use cache::Cache;
 use frame::Position;
@@ -104,7 +105,9 @@ pub(crate) struct Unsynced {
 impl Unsynced {
     /// Blocks until the disk has it. An error is final: the store must stop.
     pub(crate) fn sync(&self) -> Result<(), DiskError> {
-        self.file.sync()
+        self.file
+            .sync()
+            .or_else(|error| if mutant::planted(Mutant::SyncErrorIgnored) { Ok(()) } else { Err(error) })
     }
 }
 
@@ -270,7 +273,7 @@ impl Log {
         }
         let state_matters = self.hard_state.term != self.written_hard_state.term
             || self.hard_state.vote != self.written_hard_state.vote;
-        if entries.is_empty() && state_matters {
+        if entries.is_empty() && state_matters && !mutant::planted(Mutant::VoteNotPersisted) {
             self.write_frame(&[])?;
         }
         let mut rest = entries;
@@ -350,6 +353,7 @@ impl Log {
     /// The hard state as it may be written with the entries up to `index`: a commit index must not come to the disk before
     /// the entries that it is about, lest a crash in between commits those that they replace, or none.
     fn hard_state_up_to(&self, index: u64) -> HardState {
+        let index = if mutant::planted(Mutant::CommitBeforeEntries) { u64::MAX } else { index };
         HardState { commit: self.hard_state.commit.min(index), ..self.hard_state.clone() }
     }
 
@@ -380,13 +384,16 @@ impl Log {
         file.sync()?;
         let name = segment::name_of(first_sequence);
         self.disk.rename(made_as, &name)?;
-        self.disk.sync_dir()?;
+        if !mutant::planted(Mutant::FolderNotSynced) {
+            self.disk.sync_dir()?;
+        }
         self.segments.push_back(Segment { name, file, first_sequence, size_bytes, last_index: last.index });
         self.offset = (segment::HEADER_BYTES + buffer.len()) as u64;
         self.written = first_sequence;
         self.durable = first_sequence;
         self.written_hard_state = hard_state;
         self.buffer = buffer;
+        let restart = restart.filter(|_| !mutant::planted(Mutant::SnapshotWithoutLogCut));
         self.slots.truncate((kept.max(self.base.index) - self.base.index) as usize);
         restart.into_iter().for_each(|base| self.begin_at(base));
         Ok(())

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::command::{Compare, Op, Txn, TxnResponse};
+use crate::mutant::{self, Mutant};
 use crate::state::{Entry, KeyRange, Map, Revision, Snapshot};
 use crate::sum;
 use crate::watch::Event;
@@ -47,6 +48,8 @@ impl Machine {
     /// Puts together what a snapshot file held.
     pub(crate) fn restore(map: Map, revision: Revision, deletes: imbl::Vector<(Revision, Bytes)>) -> Self {
         let data_bytes = map.iter().map(|(key, entry)| size_of_pair(key, entry)).sum();
+        let newest = map.values().map(|entry| entry.modified).max().unwrap_or(Revision::FIRST);
+        let revision = if mutant::planted(Mutant::RevisionReused) { newest } else { revision };
         let sum = count(&map);
         Self { map, revision, deletes, data_bytes, sum }
     }

@@ -36,6 +36,7 @@ use crate::log::frame::Position;
 use crate::log::{Log, Unsynced};
 use crate::machine::Machine;
 use crate::membership::{ClusterId, MemberId};
+use crate::mutant::{self, Mutant};
 use crate::raft_logger;
 use crate::shared::{Input, Shared};
 use crate::snapshot_file::Meta;
@@ -375,7 +376,7 @@ impl Member {
         if jumped {
             return self.finish_jump(number, messages);
         }
-        match self.node.store().unsynced() {
+        match self.node.store().unsynced().filter(|_| !mutant::planted(Mutant::AckBeforeSync)) {
             Some(Unsynced { sequence, .. }) => {
                 self.unsynced.push_back(Written { sequence, number, messages });
             }

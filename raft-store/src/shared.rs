@@ -54,6 +54,9 @@ pub(crate) struct Shared {
     lease_wanted: AtomicBool,
     /// The clock of the driver, when a driver runs.
     clock: OnceLock<Instant>,
+    /// The time, where a simulation tells it.
+    #[cfg(test)]
+    pub(crate) simulated_nanos: AtomicU64,
     pub(crate) counters: Counters,
     pub(crate) txn_bytes_max: usize,
     /// Bytes of writes under way, in units of [`PERMIT_BYTES`].
@@ -172,6 +175,8 @@ impl Shared {
             lease_until: AtomicU64::new(0),
             lease_wanted: AtomicBool::new(false),
             clock: OnceLock::new(),
+            #[cfg(test)]
+            simulated_nanos: AtomicU64::new(0),
             counters: Counters::default(),
             txn_bytes_max: config.txn_bytes_max.min(BUDGET_BYTES),
             budget: Arc::new(Semaphore::new(BUDGET_BYTES / PERMIT_BYTES)),
@@ -219,6 +224,14 @@ impl Shared {
         *self.clock.get_or_init(Instant::now)
     }
 
+    fn now(&self) -> Option<Duration> {
+        #[cfg(test)]
+        if let nanos @ 1.. = self.simulated_nanos.load(Ordering::Relaxed) {
+            return Some(Duration::from_nanos(nanos));
+        }
+        self.clock.get().map(Instant::elapsed)
+    }
+
     pub(crate) fn set_lease(&self, until: Duration) {
         let nanos = u64::try_from(until.as_nanos()).unwrap_or(0);
         self.lease_until.store(nanos, Ordering::Release);
@@ -227,8 +240,7 @@ impl Shared {
     /// Whether what is published here has every write that was acknowledged anywhere before this call.
     pub(crate) fn has_lease(&self) -> bool {
         let until = self.lease_until.load(Ordering::Acquire);
-        let holds =
-            until > 0 && self.clock.get().is_some_and(|clock| clock.elapsed() < Duration::from_nanos(until));
+        let holds = until > 0 && self.now().is_some_and(|now| now < Duration::from_nanos(until));
         if holds {
             self.want_lease();
         }

@@ -18,6 +18,7 @@ mod trace;
 mod watchers;
 mod world;
 
+mod mutants;
 mod tests;
 
 use profile::Profile;

@@ -37,7 +37,7 @@ struct State {
 pub(crate) struct Faults {
     /// This change and every later operation fails: the process is as good as killed.
     pub(crate) killed_at: Option<u64>,
-    /// This sync, and only this one, fails.
+    /// This sync, and only this one, fails, and what it was to bring to the disk never gets there.
     pub(crate) sync_fails_at: Option<u64>,
     /// Bytes that all files may have together.
     pub(crate) capacity_bytes: Option<usize>,
@@ -280,9 +280,14 @@ impl DiskFile for MemoryFile {
 
     fn sync(&self) -> Result<(), DiskError> {
         self.disk.change(Action::Sync, self.name(), |state| {
-            state.sync()?;
-            state.files.get_mut(&self.id).expect("an open file is kept").sync();
-            Ok(())
+            let result = state.sync();
+            let file = state.files.get_mut(&self.id).expect("an open file is kept");
+            match result {
+                Ok(()) => file.sync(),
+                // As Linux does: the process goes on seeing what it wrote, and no later sync brings it to the disk.
+                Err(_) => file.dirty.clear(),
+            }
+            result
         })
     }
 }

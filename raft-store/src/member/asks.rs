@@ -10,6 +10,7 @@ use raft::StateRole;
 use super::Member;
 use crate::command::{Txn, codec};
 use crate::membership::MemberId;
+use crate::mutant::{self, Mutant};
 use crate::transport::letter::{Note, Origin, Reply, Request};
 
 /// Questions under way from one run of a member; it keeps to this.
@@ -74,6 +75,7 @@ impl Asks {
             return Sight::Ignored;
         }
         match run.seen.get(&origin.number) {
+            Some(_) if mutant::planted(Mutant::ForwardedTwice) => Sight::New,
             Some(reply) => Sight::Again(*reply),
             None => {
                 run.seen.insert(origin.number, None);
@@ -84,6 +86,9 @@ impl Asks {
 
     /// What to say to a question when its term is over. Nothing, when it may be in the log.
     fn recall(&self, term: u64, origin: Origin) -> Option<Reply> {
+        if mutant::planted(Mutant::DeposedLeaderDenies) {
+            return Some(Reply::NotNow);
+        }
         if self.term != term {
             return None;
         }

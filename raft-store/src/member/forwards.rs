@@ -17,6 +17,7 @@ use super::asks::WINDOW;
 use super::proposals::{Batch, FATE_WAIT, LEADER_WAIT, Proposals, Waiting};
 use crate::error::ProposeError;
 use crate::membership::MemberId;
+use crate::mutant::{self, Mutant};
 use crate::shared::{NoFate, Task};
 use crate::transport::letter::{Note, Origin, Reply, Request};
 use crate::wire::Reader;
@@ -267,6 +268,7 @@ impl Member {
 
     /// An entry of `term` was applied: what was asked of leaders of earlier terms and is not applied did not happen.
     pub(super) fn superseded(&mut self, term: u64) {
+        let term = term + u64::from(mutant::planted(Mutant::SupersededTooEarly));
         let old: Vec<Sent> =
             self.forwards.sent.extract_if(.., |_, sent| sent.term < term).map(|(_, sent)| sent).collect();
         for Sent { since, what, .. } in old.into_iter().rev() {

@@ -13,6 +13,8 @@ pub(crate) struct View {
     pub(crate) leads: bool,
     pub(crate) committed: u64,
     pub(crate) applied: Position,
+    /// What Raft knows already waits for space on the disk: the log lags behind it.
+    pub(crate) waits_for_space: bool,
 }
 
 impl Member {
@@ -23,6 +25,7 @@ impl Member {
             leads: raft.state == StateRole::Leader,
             committed: raft.raft_log.committed,
             applied: self.applied,
+            waits_for_space: self.unwritten.is_some(),
         }
     }
 

@@ -100,15 +100,15 @@ impl Histories {
 pub(super) fn draw(
     client: &Client,
     keys: &[Bytes],
-    padding: usize,
+    (padding, reads): (usize, u32),
     histories: &mut Histories,
     random: &mut StdRng,
 ) -> Request {
     let key = &keys[random.random_range(0..keys.len())];
-    let kind = random.random_range(0..100);
-    if kind < 30 {
+    if random.random_range(0..100) < reads {
         return Request::Read;
     }
+    let kind = random.random_range(30..100);
     let mut txn = Txn::default();
     let delete = (80..90).contains(&kind);
     let value = if delete { Bytes::new() } else { histories.value(random.random_range(0..=padding)) };
@@ -140,6 +140,11 @@ impl Client {
 
     pub(super) fn is_idle(&self) -> bool {
         self.pending.is_none()
+    }
+
+    /// Forgets a call that no member has taken yet.
+    pub(super) fn turn_away(&mut self) -> bool {
+        self.pending.take_if(|pending| pending.waiting.is_none()).is_some()
     }
 
     /// Begins a call; the member takes it when it is polled.

@@ -13,8 +13,12 @@ pub(super) enum Kind {
     Weather,
     /// Links are cut: one member off, both ways or one; two halves; a bridge; single links.
     Partition,
+    /// One link is cut in one direction.
+    Link,
     /// A process is killed, and the power may fail.
     Crash,
+    /// A process is killed and is back at once.
+    Restart,
     /// A process is killed half-way through what it does to its disk.
     CrashInside,
     /// Power fails everywhere.
@@ -27,21 +31,26 @@ pub(super) enum Kind {
     SyncError,
     /// An operator adds, promotes or removes a member, or moves leadership.
     Operator,
+    /// An operator moves leadership.
+    Transfer,
     /// A bit of a file changes while the process is down; once in a run.
     Damage,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Weather,
         Self::Partition,
+        Self::Link,
         Self::Crash,
+        Self::Restart,
         Self::CrashInside,
         Self::Blackout,
         Self::Pause,
         Self::DiskFull,
         Self::SyncError,
         Self::Operator,
+        Self::Transfer,
         Self::Damage,
     ];
 }
@@ -72,10 +81,18 @@ impl World {
             .note(self.now, &[1, kind as u64, at as u64], || format!("fault: {kind:?} at member {}", at + 1));
         match kind {
             Kind::Weather => self.network.weather = Weather::draw(&mut self.random),
-            Kind::Partition => self.partition(long),
+            Kind::Partition => {
+                let kind = self.random.random_range(0..6);
+                self.partition(kind, long);
+            }
+            Kind::Link => self.partition(5, long),
             Kind::Crash => {
                 let power = self.random.random_bool(0.5);
                 self.crash(at, power, long);
+            }
+            Kind::Restart => {
+                let down = self.random.random_range(1_000..20_000);
+                self.crash(at, false, down);
             }
             Kind::CrashInside => self.crash_inside(at),
             Kind::Blackout => {
@@ -87,13 +104,14 @@ impl World {
             Kind::Pause => self.pause(at, long),
             Kind::DiskFull => self.fill_disk(at, long),
             Kind::SyncError => self.fail_sync(at),
-            Kind::Operator => self.operate(at),
+            Kind::Operator => self.operate(at, 0..8),
+            Kind::Transfer => self.operate(at, 6..8),
             Kind::Damage => self.damage(at, long),
         }
         Ok(())
     }
 
-    pub(super) fn relieve(&mut self, relief: Relief) {
+    pub(super) fn relieve(&mut self, relief: Relief) -> Check {
         self.trace.note(self.now, &[2], || format!("relief: {relief:?}"));
         match relief {
             Relief::Heal { cut } if cut == self.cuts => self.network.cut([]),
@@ -101,6 +119,8 @@ impl World {
             Relief::Resume { at, life } => {
                 if self.nodes[at].life == life && self.nodes[at].paused {
                     self.nodes[at].paused = false;
+                    // Readers may run before the driver does.
+                    self.poll_all(at)?;
                     self.wake(at, self.now);
                 }
             }
@@ -110,17 +130,17 @@ impl World {
                 self.nodes[at].apply_faults();
             }
         }
+        Ok(())
     }
 
-    fn partition(&mut self, long: Micros) {
+    fn partition(&mut self, kind: u64, long: Micros) {
         self.statistics.partitions += 1;
         self.cuts += 1;
         let count = self.nodes.len() as u64;
         let random = &mut self.random;
         let one = random.random_range(1..=count);
-        let other = random.random_range(1..=count);
+        let other = 1 + (one + random.random_range(0..count.max(2) - 1)) % count;
         let pairs = (1..=count).flat_map(|a| (1..=count).map(move |b| (a, b)));
-        let kind = random.random_range(0..6);
         let links: Vec<(u64, u64)> = pairs
             .filter(|(a, b)| match kind {
                 0 => *a == one || *b == one,

@@ -15,7 +15,7 @@ const HEALED_WITHIN: Micros = 20_000_000;
 
 impl World {
     pub(super) fn heal(&mut self) -> Check {
-        self.calm_down();
+        self.calm_down()?;
         let deadline = self.now + HEALED_WITHIN;
         self.agree(deadline)?;
         let live = self.live();
@@ -28,7 +28,7 @@ impl World {
     }
 
     /// The faults are over.
-    fn calm_down(&mut self) {
+    fn calm_down(&mut self) -> Check {
         self.trace.note(self.now, &[15], || "the faults are over".to_owned());
         self.stormy = false;
         self.network.weather = Weather::FAIR;
@@ -37,10 +37,11 @@ impl World {
             let life = self.nodes[at].life;
             self.nodes[at].faults = Faults::default();
             self.nodes[at].apply_faults();
-            self.relieve(Relief::Resume { at, life });
+            self.relieve(Relief::Resume { at, life })?;
             self.at(self.now, Event::Start { at });
         }
         self.clients.iter_mut().for_each(|client| client.lost(&mut self.histories));
+        Ok(())
     }
 
     fn agree(&mut self, deadline: Micros) -> Check {
@@ -86,6 +87,10 @@ impl World {
         mut request: impl FnMut(&mut Histories, &Self) -> Request,
     ) -> Check {
         while self.now < deadline {
+            // A change of members that was still under way may have taken it out.
+            if !self.live().contains(&at) {
+                return Ok(());
+            }
             let mut histories = std::mem::take(&mut self.histories);
             let request = request(&mut histories, self);
             self.histories = histories;

@@ -2,6 +2,7 @@
 //! sync, what follows it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -126,6 +127,14 @@ impl Node {
 
     fn local(&self, opened: Micros, now: Micros) -> Duration {
         Duration::from_micros((now - opened) * self.speed / 1_000_000)
+    }
+
+    /// Lets readers know the time.
+    pub(super) fn tell_time(&self, now: Micros) {
+        if let Some(running) = &self.running {
+            let nanos = self.local(running.opened, now).as_nanos() as u64;
+            running.shared.simulated_nanos.store(nanos, Ordering::Relaxed);
+        }
     }
 
     /// As the driver: take what waits, let the clock tick, let the member act.

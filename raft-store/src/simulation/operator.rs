@@ -1,6 +1,7 @@
 //! Somebody who adds, promotes and removes members and moves leadership, one step at a time, whatever else goes on.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -36,7 +37,7 @@ pub(super) struct Operator {
 
 impl World {
     /// Asks a member for the next step, unless the last one is still under way.
-    pub(super) fn operate(&mut self, at: usize) {
+    pub(super) fn operate(&mut self, at: usize, steps: Range<u32>) {
         let Some(running) = self.nodes[at].running.as_ref().filter(|_| !self.nodes[at].paused) else {
             return;
         };
@@ -44,7 +45,7 @@ impl World {
             return;
         }
         let (store, members) = (running.store.clone(), running.shared.members.borrow().clone());
-        let step = self.draw_step(&members);
+        let step = self.draw_step(&members, steps);
         self.trace.note(self.now, &[20, at as u64], || format!("member {} is asked to {step:?}", at + 1));
         match step {
             Step::Change(MembershipChange::Remove(member)) => drop(self.operator.removing.insert(member.0)),
@@ -60,13 +61,13 @@ impl World {
         self.poll_operator(at);
     }
 
-    /// Mostly what makes sense next.
-    fn draw_step(&mut self, members: &Members) -> Step {
+    /// Mostly what makes sense next. The last of `steps` move leadership.
+    fn draw_step(&mut self, members: &Members, steps: Range<u32>) -> Step {
         let random = &mut self.random;
         let newcomer = self.nodes.iter().find(|node| !node.joined).map(|node| MemberId(node.id));
         let learner = members.learners.first().copied();
         let anyone = MemberId(random.random_range(1..=self.nodes.len() as u64));
-        match random.random_range(0..8) {
+        match random.random_range(steps) {
             0..4 if learner.is_some() => Step::Change(MembershipChange::Promote(learner.unwrap_or(anyone))),
             0..4 if newcomer.is_some() => {
                 Step::Change(MembershipChange::AddLearner(newcomer.unwrap_or(anyone)))

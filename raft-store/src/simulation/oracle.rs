@@ -189,8 +189,7 @@ impl Oracle {
         view: &View,
         mirror: &Mirror,
     ) -> Result<u64, Violation> {
-        // A full disk can keep a member from writing what it knows others have committed.
-        let committed = view.committed.min(running.member.log().last().index);
+        let committed = if view.waits_for_space { mirror.view.committed } else { view.committed };
         for index in mirror.view.committed.max(mirror.base) + 1..=committed {
             let slot = &mirror.slots[(index - mirror.base - 1) as usize];
             match self.committed.get((index - 2) as usize) {
@@ -245,6 +244,12 @@ impl Oracle {
                 // More was applied at once than the history keeps.
                 Read::End(_) => {
                     let floor = running.shared.history.sizes().floor;
+                    if floor <= mirror.revision {
+                        violation!(
+                            "member {id} ends a watch from {}, and remembers all since {floor}",
+                            mirror.revision
+                        );
+                    }
                     running.shared.history.unsubscribe(&mirror.audit);
                     mirror.audit = subscribe(running, floor)?;
                     mirror.revision = floor;

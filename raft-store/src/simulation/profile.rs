@@ -34,6 +34,8 @@ pub(super) struct Profile {
     pub(super) history_events_max: usize,
     pub(super) history_window: Duration,
     pub(super) snapshot_after_bytes: u64,
+    /// Calls of a hundred that read.
+    pub(super) reads: u32,
 }
 
 impl Profile {
@@ -49,7 +51,7 @@ impl Profile {
         }
         let members = [1, 3, 3, 3, 3, 3, 5][random.random_range(0..7)];
         let sync = random.random_range(50..5_000);
-        Self {
+        let general = Self {
             members,
             newcomers: if faults.contains(&Kind::Operator) { random.random_range(0..3) } else { 0 },
             clients: random.random_range(2..=6),
@@ -65,7 +67,27 @@ impl Profile {
             drift: [0, 1_000, 50_000][random.random_range(0..3)],
             history_events_max: [50, 200, 200_000][random.random_range(0..3)],
             history_window: Duration::from_millis([500, 300_000][random.random_range(0..2)]),
+            reads: 30,
             snapshot_after_bytes: [1_000, 30_000, 1 << 40][random.random_range(0..3)],
+        };
+        if random.random_bool(0.15) { general.about_leases(random) } else { general }
+    }
+
+    /// Many reads while leadership moves and those who vote forget: what a lease must survive.
+    fn about_leases(self, random: &mut StdRng) -> Self {
+        Self {
+            members: 3,
+            newcomers: 0,
+            clients: 6,
+            padding: 0,
+            think: 2_000,
+            between: random.random_range(30_000..150_000),
+            faults: vec![Kind::Link, Kind::Restart, Kind::Transfer, Kind::Pause],
+            weather: Weather { lost: random.random_range(0.0..0.2), ..Weather::FAIR },
+            sync: (50, 200),
+            drift: 0,
+            reads: 60,
+            ..self
         }
     }
 }

@@ -47,6 +47,7 @@ impl Watcher {
                 Err(_) => return Ok(self.begin_anew(store)),
             }
         }
+        self.check_progress(oracle)?;
         let mut seen = 0;
         for _ in 0..BATCHES_MAX {
             let watch = self.watch.as_mut().expect("it was made");

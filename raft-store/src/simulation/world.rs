@@ -166,10 +166,7 @@ impl World {
                 }
                 Ok(())
             }
-            Event::Relief(relief) => {
-                self.relieve(relief);
-                Ok(())
-            }
+            Event::Relief(relief) => self.relieve(relief),
         }
     }
 
@@ -357,7 +354,12 @@ impl World {
     }
 
     fn call(&mut self, number: usize) -> Check {
-        if !self.stormy || !self.clients[number].is_idle() {
+        if !self.stormy {
+            return Ok(());
+        }
+        if self.clients[number].turn_away() {
+            self.clients[number].at = self.random.random_range(0..self.nodes.len());
+        } else if !self.clients[number].is_idle() {
             return Ok(());
         }
         let at = self.clients[number].at;
@@ -366,9 +368,9 @@ impl World {
             self.at(self.now + 10_000, Event::Call { client: number });
             return Ok(());
         }
-        let (keys, padding) = (&self.keys, self.profile.padding);
+        let (keys, sizes) = (&self.keys, (self.profile.padding, self.profile.reads));
         let client = &self.clients[number];
-        let request = clients::draw(client, keys, padding, &mut self.histories, &mut self.random);
+        let request = clients::draw(client, keys, sizes, &mut self.histories, &mut self.random);
         self.begin(number, request)
     }
 
@@ -379,11 +381,15 @@ impl World {
         if self.nodes[at].is_serving() {
             self.poll(number)?;
             self.wake(at, self.now + WAKE_UP);
+        } else {
+            // It does not answer: another one may.
+            let patience = self.random.random_range(5_000..200_000);
+            self.at(self.now + patience, Event::Call { client: number });
         }
         Ok(())
     }
 
-    fn poll_all(&mut self, at: usize) -> Check {
+    pub(super) fn poll_all(&mut self, at: usize) -> Check {
         self.poll_operator(at);
         for client in 0..self.clients.len() {
             if self.clients[client].at == at {
@@ -396,6 +402,7 @@ impl World {
     fn poll(&mut self, number: usize) -> Check {
         let client = &mut self.clients[number];
         let Some(running) = &self.nodes[client.at].running else { return Ok(()) };
+        self.nodes[client.at].tell_time(self.now);
         let ended = client.poll(&running.store, self.now, &mut self.histories, &mut self.oracle)?;
         let Some(ended) = ended else { return Ok(()) };
         self.trace.note(self.now, &[14, number as u64, u64::from(ended == Ended::Done)], || {
