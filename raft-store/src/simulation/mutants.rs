@@ -29,22 +29,22 @@ macro_rules! found {
 }
 
 found! {
-    a_write_acknowledged_before_it_is_synced_is_found: AckBeforeSync within 20;
-    a_vote_that_a_crash_forgets_is_found: VoteNotPersisted within 400;
-    a_commit_index_on_disk_before_its_entries_is_found: CommitBeforeEntries within 600;
-    a_segment_name_that_a_crash_forgets_is_found: FolderNotSynced within 20;
-    a_snapshot_that_a_crash_tears_is_found: SnapshotNotSynced within 20;
-    a_failed_sync_taken_for_a_good_one_is_found: SyncErrorIgnored within 400;
-    an_applied_index_apart_from_its_data_is_found: AppliedWithoutData within 20;
-    a_revision_given_twice_after_a_restart_is_found: RevisionReused within 50;
-    a_snapshot_installed_on_old_entries_is_found: SnapshotWithoutLogCut within 200;
-    a_state_that_depends_on_the_member_is_found: ApplyByMember within 20;
-    a_lease_that_lasts_too_long_is_found: LeaseTooLong within 400;
-    a_follower_that_reads_without_asking_is_found: ReadAnywhere within 20;
-    a_forwarded_write_that_happens_twice_is_found: ForwardedTwice within 50;
-    a_deposed_leader_that_denies_a_write_is_found: DeposedLeaderDenies within 200;
-    a_write_proposed_again_too_early_is_found: SupersededTooEarly within 20;
-    a_watch_with_a_gap_after_compaction_is_found: WatchGap within 50;
-    a_watch_that_repeats_an_event_is_found: WatchRepeats within 20;
-    a_watch_whose_progress_is_ahead_of_its_events_is_found: WatchProgressAhead within 50;
+    a_write_acknowledged_before_it_is_synced_is_found: AckBeforeSync within 200;
+    a_vote_that_a_crash_forgets_is_found: VoteNotPersisted within 600;
+    a_commit_index_on_disk_before_its_entries_is_found: CommitBeforeEntries within 1_000;
+    a_segment_name_that_a_crash_forgets_is_found: FolderNotSynced within 200;
+    a_snapshot_that_a_crash_tears_is_found: SnapshotNotSynced within 200;
+    a_failed_sync_taken_for_a_good_one_is_found: SyncErrorIgnored within 600;
+    an_applied_index_apart_from_its_data_is_found: AppliedWithoutData within 200;
+    a_revision_given_twice_after_a_restart_is_found: RevisionReused within 200;
+    a_snapshot_installed_on_old_entries_is_found: SnapshotWithoutLogCut within 400;
+    a_state_that_depends_on_the_member_is_found: ApplyByMember within 200;
+    a_lease_that_lasts_too_long_is_found: LeaseTooLong within 600;
+    a_follower_that_reads_without_asking_is_found: ReadAnywhere within 200;
+    a_forwarded_write_that_happens_twice_is_found: ForwardedTwice within 200;
+    a_deposed_leader_that_denies_a_write_is_found: DeposedLeaderDenies within 400;
+    a_write_proposed_again_too_early_is_found: SupersededTooEarly within 200;
+    a_watch_with_a_gap_after_compaction_is_found: WatchGap within 200;
+    a_watch_that_repeats_an_event_is_found: WatchRepeats within 200;
+    a_watch_whose_progress_is_ahead_of_its_events_is_found: WatchProgressAhead within 200;
 }
