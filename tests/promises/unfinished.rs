@@ -19,9 +19,9 @@ fn verbs_that_are_not_there_yet_say_so() {
     let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}";
     let error = cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], manifest).err();
     assert!(error.contains("server-side apply is not supported yet"), "{error}");
-    let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: a}";
-    let error = cluster.kubectl_with(&["apply", "-f", "-"], claim).err();
-    assert!(error.contains("no matches for kind \"PersistentVolumeClaim\""), "{error}");
+    let widget = "apiVersion: v1\nkind: Widget\nmetadata: {name: a}";
+    let error = cluster.kubectl_with(&["apply", "-f", "-"], widget).err();
+    assert!(error.contains("no matches for kind \"Widget\""), "{error}");
 }
 
 #[test]
@@ -35,9 +35,9 @@ fn pods_that_need_what_is_not_there_yet_say_so() {
             "volumes of type persistentVolumeClaim are not supported",
         ),
         (
-            "token",
-            "volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
-            "projected service account tokens and trust bundles are not supported",
+            "bundle",
+            "volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {name: x, path: t}}]}}]",
+            "projected trust bundles are not supported",
         ),
         (
             "runtime",
