@@ -8,8 +8,6 @@ pub(crate) enum Mutant {
     AckBeforeSync,
     /// Term and vote come to the disk with the next entry only.
     VoteNotPersisted,
-    /// The commit index comes to the disk before its entries.
-    CommitBeforeEntries,
     /// A segment's name may be lost by a crash.
     FolderNotSynced,
     /// A snapshot may be incomplete after a crash, and the log before it is gone.

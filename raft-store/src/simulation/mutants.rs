@@ -31,7 +31,6 @@ macro_rules! found {
 found! {
     a_write_acknowledged_before_it_is_synced_is_found: AckBeforeSync within 200;
     a_vote_that_a_crash_forgets_is_found: VoteNotPersisted within 600;
-    a_commit_index_on_disk_before_its_entries_is_found: CommitBeforeEntries within 1_000;
     a_segment_name_that_a_crash_forgets_is_found: FolderNotSynced within 200;
     a_snapshot_that_a_crash_tears_is_found: SnapshotNotSynced within 200;
     a_failed_sync_taken_for_a_good_one_is_found: SyncErrorIgnored within 600;
