@@ -120,7 +120,7 @@ fn admit_pod(
     pods::complete(pod).map_err(|why| Status::forbidden(kind, &name, &why))?;
     let account = pods::service_account(pod).to_owned();
     let key = registry::kind_of::<ServiceAccount>().key(&namespace, &account);
-    let stored = snapshot.get(&key).map(|entry| try_decode::<ServiceAccount>(entry)).transpose()?;
+    let stored = snapshot.get(&key).map(try_decode::<ServiceAccount>).transpose()?;
     token_mount::add(pod, stored.as_ref(), seed.into());
     // The default account is made by a controller shortly after the namespace; a pod need not wait for it.
     if account == pods::DEFAULT_SERVICE_ACCOUNT {
