@@ -98,12 +98,11 @@ async fn execute(
     cpu: &Cpu,
     cancel: &CancellationToken,
 ) -> Ended {
-    let mut store = match Guest::store(&host.engine, grants) {
-        Ok(store) => store,
-        Err(error) => {
-            return Ended { code: NOT_STARTED, reason: Reason::Error, message: format!("{error:#}") };
-        }
-    };
+    // A command is not begun where a folder is missing, whether it would look at it or not.
+    if let Err(error) = grants.open_folders() {
+        return Ended { code: NOT_STARTED, reason: Reason::Error, message: format!("{error:#}") };
+    }
+    let mut store = Guest::store(&host.engine, grants);
     let work = async {
         let command = component.instantiate_async(&mut store).await?;
         command.wasi_cli_run().call_run(&mut store).await

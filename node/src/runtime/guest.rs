@@ -5,9 +5,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use wasmtime::component::{HasData, ResourceTable};
+use wasmtime::component::{HasData, Resource, ResourceTable};
 use wasmtime::{Engine, Store};
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::cli::environment;
+use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -56,6 +58,23 @@ pub(super) struct Grants {
     pub(super) outbound: Arc<dyn Outbound>,
 }
 
+impl Grants {
+    /// A context with nothing but the mounted folders. Fails when one cannot be opened.
+    pub(super) fn open_folders(&self) -> wasmtime::Result<WasiCtx> {
+        let mut folders = WasiCtx::builder();
+        for mount in &self.mounts {
+            let perms = match mount.access {
+                Access::ReadOnly => FsPerms::ReadOnly,
+                Access::ReadWrite => FsPerms::ReadWrite,
+            };
+            folders
+                .preopened_dir(&mount.host_path, &mount.guest_path, perms)
+                .map_err(|error| error.context(format!("cannot open {}", mount.host_path.display())))?;
+        }
+        Ok(folders.build())
+    }
+}
+
 /// The host's side of one instance.
 pub(super) struct Guest {
     pub(super) grants: Arc<Grants>,
@@ -67,19 +86,11 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// A store for a new instance. Fails when a mounted folder cannot be opened.
-    pub(super) fn store(engine: &Engine, grants: Arc<Grants>) -> wasmtime::Result<Store<Self>> {
+    /// A store for a new instance.
+    pub(super) fn store(engine: &Engine, grants: Arc<Grants>) -> Store<Self> {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(Output::new(grants.logs.clone(), Stream::Stdout));
         wasi.stderr(Output::new(grants.logs.clone(), Stream::Stderr));
-        for mount in &grants.mounts {
-            let perms = match mount.access {
-                Access::ReadOnly => FsPerms::ReadOnly,
-                Access::ReadWrite => FsPerms::ReadWrite,
-            };
-            wasi.preopened_dir(&mount.host_path, &mount.guest_path, perms)
-                .map_err(|error| error.context(format!("cannot open {}", mount.host_path.display())))?;
-        }
         wasi.max_random_size(RANDOM_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
@@ -91,7 +102,7 @@ impl Guest {
         store.set_hostcall_fuel(CALL_BYTES);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
-        Ok(store)
+        store
     }
 }
 
@@ -112,6 +123,27 @@ pub(super) struct HasGuest;
 
 impl HasData for HasGuest {
     type Data<'a> = &'a mut Guest;
+}
+
+/// The folders of a container, and the table in which a guest finds them.
+struct Folders<'a> {
+    wasi: WasiCtx,
+    table: &'a mut ResourceTable,
+}
+
+impl WasiView for Folders<'_> {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: self.table }
+    }
+}
+
+/// In the place of wasmtime's own, which wants all folders open before: every pod has one mounted, every request an
+/// instance of its own, and few of them ever look at a file. A folder that cannot be opened is a trap.
+impl preopens::Host for Guest {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        let wasi = self.grants.open_folders()?;
+        Folders { wasi, table: &mut self.table }.filesystem().get_directories()
+    }
 }
 
 /// In the place of wasmtime's own, which wants a copy of the whole environment for every instance, asked for or

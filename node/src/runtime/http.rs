@@ -144,7 +144,7 @@ impl HttpContainer {
         sender: ResponseSender,
         admitted: Admitted,
     ) -> wasmtime::Result<Running> {
-        let mut store = Guest::store(&self.host.engine, self.grants.clone())?;
+        let mut store = Guest::store(&self.host.engine, self.grants.clone());
         let scheme = match request.uri().scheme() {
             Some(scheme) if *scheme == http::uri::Scheme::HTTPS => Scheme::Https,
             _ => Scheme::Http,

@@ -5,6 +5,7 @@
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 use wasmtime_wasi::p2::bindings::cli::environment;
+use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup;
 
 use super::guest::{Guest, HasGuest};
@@ -52,6 +53,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     linker.allow_shadowing(true);
     environment::add_to_linker::<Guest, HasGuest>(&mut linker, |guest| guest)?;
+    preopens::add_to_linker::<Guest, HasGuest>(&mut linker, |guest| guest)?;
     ip_name_lookup::add_to_linker::<Guest, HasGuest>(&mut linker, |guest| guest)?;
     linker.allow_shadowing(false);
     Ok(linker)
