@@ -1,6 +1,7 @@
 //! Values that are not objects of the schema: whether they have the type of their field, and the error if not.
 
 use std::ops::Range;
+use std::str::FromStr;
 
 use crate::decode::cursor::{Cursor, Fault, RawStr, Start};
 use crate::schema::{Field, MessageRef, Type};
@@ -35,10 +36,10 @@ pub(super) fn check<'j>(
         Start::Number => {
             let number = cursor.number()?;
             Ok(match kind {
-                Type::Int32 | Type::IntOrString if number.parse::<i32>().is_err() => {
+                Type::Int32 | Type::IntOrString if !is_integer::<i32>(number) => {
                     Err(Mismatch::Number(number))
                 }
-                Type::Int64 if number.parse::<i64>().is_err() => Err(Mismatch::Number(number)),
+                Type::Int64 if !is_integer::<i64>(number) => Err(Mismatch::Number(number)),
                 Type::Quantity => check_quantity(number),
                 Type::Int32 | Type::IntOrString | Type::Int64 | Type::Double => Ok(()),
                 _ => Err(Mismatch::Type(start)),
@@ -53,6 +54,11 @@ pub(super) fn check<'j>(
             Ok(Err(Mismatch::Type(start)))
         }
     }
+}
+
+/// Whether the type will take it: a negative zero is a floating point number to those who read it after this.
+fn is_integer<T: FromStr>(number: &str) -> bool {
+    number != "-0" && number.parse::<T>().is_ok()
 }
 
 /// A signed number and a known suffix, each in upstream's words if wrong.

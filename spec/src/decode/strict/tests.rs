@@ -238,6 +238,13 @@ proptest! {
 }
 
 #[test]
+fn a_negative_zero_is_no_integer() {
+    for json in [r#"{"spec":{"priority":-0}}"#, r#"{"metadata":{"generation":-0}}"#] {
+        assert!(strict_check(json.as_bytes(), message("", "v1", "Pod").unwrap()).is_err(), "{json}");
+    }
+}
+
+#[test]
 fn text_that_is_not_json_is_told_in_upstreams_words() {
     for (json, expected) in [
         ("", "unexpected end of JSON input"),
