@@ -86,9 +86,19 @@ pub fn restore(dir: &Path, file: &Path, member: MemberId) -> Result<Saved, Backu
     if open::holds_a_store(&disk.list()?) {
         return Err(BackupError::NotEmpty { dir: dir.to_owned() });
     }
+    found(&disk, machine, new_cluster(), member)
+}
+
+/// Begins a cluster of one member, with these entries.
+pub(crate) fn found(
+    disk: &dyn Disk,
+    machine: Machine,
+    cluster: ClusterId,
+    member: MemberId,
+) -> Result<Saved, BackupError> {
     let machine = machine.moved_on(REVISIONS_SKIPPED);
-    let meta = Meta { cluster: new_cluster(), position: open::GENESIS, conf_state: only_voter(member) };
-    snapshot_file::write(&disk, &meta, &machine)?;
+    let meta = Meta { cluster, position: open::GENESIS, conf_state: only_voter(member) };
+    snapshot_file::write(disk, &meta, &machine)?;
     Ok(Saved::of(&meta, &machine))
 }
 
@@ -96,14 +106,19 @@ pub fn restore(dir: &Path, file: &Path, member: MemberId) -> Result<Saved, Backu
 /// its log: every write that it acknowledged or was told of, and perhaps some that were under way; what only the lost ones
 /// had is gone. The driver must not run. Returns what is in the folder then. Blocks.
 pub fn recover(config: &Config) -> Result<Saved, BackupError> {
-    recover_on(config, Arc::new(LocalDisk::open(&config.dir)?))
+    recover_on(config, Arc::new(LocalDisk::open(&config.dir)?), new_cluster())
 }
 
-pub(crate) fn recover_on(config: &Config, disk: Arc<dyn Disk>) -> Result<Saved, BackupError> {
+/// As [`recover`], on a disk of the caller's making and under a number of its own.
+pub(crate) fn recover_on(
+    config: &Config,
+    disk: Arc<dyn Disk>,
+    cluster: ClusterId,
+) -> Result<Saved, BackupError> {
     let nothing = || BackupError::Nothing { dir: config.dir.clone() };
     let (position, machine) = open::read_all_of_it(config, &disk)?.ok_or_else(nothing)?;
     let machine = machine.moved_on(REVISIONS_SKIPPED);
-    let meta = Meta { cluster: new_cluster(), position, conf_state: only_voter(config.member) };
+    let meta = Meta { cluster, position, conf_state: only_voter(config.member) };
     snapshot_file::write(&*disk, &meta, &machine)?;
     Ok(Saved::of(&meta, &machine))
 }

@@ -353,6 +353,7 @@ impl Log {
     /// The hard state as it may be written with the entries up to `index`: a commit index must not come to the disk before
     /// the entries that it is about, lest a crash in between commits those that they replace, or none.
     fn hard_state_up_to(&self, index: u64) -> HardState {
+        let index = if mutant::planted(Mutant::CommitBeforeEntries) { u64::MAX } else { index };
         HardState { commit: self.hard_state.commit.min(index), ..self.hard_state.clone() }
     }
 

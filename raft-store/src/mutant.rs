@@ -14,6 +14,10 @@ pub(crate) enum Mutant {
     SnapshotNotSynced,
     /// A failed sync is taken for a good one.
     SyncErrorIgnored,
+    /// What a crash left of a write stays behind the end of the log.
+    TornTailKept,
+    /// A commit index comes to the disk before the entries that it is about.
+    CommitBeforeEntries,
     /// After a restart the last applied entry counts, and its data is missing.
     AppliedWithoutData,
     /// After a restart the revision is the greatest of the entries: those of deletions are given again.
@@ -24,6 +28,10 @@ pub(crate) enum Mutant {
     ApplyByMember,
     /// A leader reads from its own state long after its lease.
     LeaseTooLong,
+    /// A leader reads from its own state while it lets another one lead.
+    LeaseInTransfer,
+    /// A voter that was restarted votes at once, whatever it promised to a leader before.
+    LeaseForgotten,
     /// A follower answers linearizable reads by itself.
     ReadAnywhere,
     /// A forwarded write that comes twice happens twice.
@@ -38,6 +46,16 @@ pub(crate) enum Mutant {
     WatchRepeats,
     /// A watch claims to have shown what it has not.
     WatchProgressAhead,
+    /// An empty member votes and acknowledges before it is let in.
+    EmptyMemberSpeaks,
+    /// Nobody counts whether memory is as it was written.
+    MemoryNotCounted,
+    /// A member that differs from most goes on.
+    DifferenceIgnored,
+    /// A leader that is to stop lets nobody else lead.
+    NoHandOver,
+    /// A store that was recovered or restored goes on at the revisions of the old one.
+    RevisionsGoOn,
 }
 
 #[cfg(not(test))]

@@ -1,5 +1,6 @@
 //! What a simulation looks at inside a member, and the one thing in it that draws lots.
 
+use bytes::Bytes;
 use raft::StateRole;
 
 use super::{CAMPAIGN_TICKS, Member};
@@ -31,6 +32,20 @@ impl Member {
 
     pub(crate) fn log(&self) -> &Log {
         self.node.store()
+    }
+
+    /// A bit of a value flips in memory; `false` when there is no such key.
+    pub(crate) fn flip(&mut self, key: &Bytes) -> bool {
+        let is_there = self.machine.entries().any(|(known, _)| known == key);
+        if is_there {
+            self.machine.flip(key);
+        }
+        is_there
+    }
+
+    /// Whether memory is as it was written.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.machine.is_sound()
     }
 
     /// Raft draws the ticks until it campaigns from a generator of its own whenever it begins to count them anew; this puts

@@ -5,6 +5,7 @@ use std::time::Duration;
 use raft::StateRole;
 
 use super::Member;
+use crate::mutant::{self, Mutant};
 
 /// How long a member that is to stop waits for another one to take over.
 const LEAVE_WITHIN: Duration = Duration::from_secs(1);
@@ -35,7 +36,8 @@ impl Member {
         let raft = &self.node.raft;
         let leads = raft.state == StateRole::Leader && raft.lead_transferee.is_none();
         let given = self.proposals.are_waiting() || self.asks.are_waiting();
-        if self.leave_by.is_some() && leads && !given && !self.is_sole_voter() {
+        let hands_over = self.leave_by.is_some() && !mutant::planted(Mutant::NoHandOver);
+        if hands_over && leads && !given && !self.is_sole_voter() {
             self.decide_transfer(None);
         }
     }

@@ -214,7 +214,8 @@ impl Member {
 
     /// From now on somebody else may lead at any moment of this term.
     pub(super) fn void_lease(&mut self) {
-        self.reads.leaseless_term = self.node.raft.term;
+        let void = !mutant::planted(Mutant::LeaseInTransfer);
+        self.reads.leaseless_term = if void { self.node.raft.term } else { 0 };
         self.shared.set_lease(Duration::ZERO);
     }
 
@@ -230,6 +231,10 @@ impl Member {
         let is_vote =
             matches!(message.msg_type, MessageType::MsgRequestVote | MessageType::MsgRequestPreVote);
         let timeout = TICK * u32::try_from(ELECTION_TICKS).expect("a few");
-        is_vote && message.context != TRANSFER && self.now < self.opened_at.unwrap_or(self.now) + timeout
+        let forgets = mutant::planted(Mutant::LeaseForgotten);
+        is_vote
+            && !forgets
+            && message.context != TRANSFER
+            && self.now < self.opened_at.unwrap_or(self.now) + timeout
     }
 }
