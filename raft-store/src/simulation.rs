@@ -5,15 +5,19 @@
 //! what must always hold; when the faults are over the cluster must heal; in the end the clients' histories must be
 //! linearizable. `docs/simulation.md` tells how to run and to replay it.
 
+mod ambush;
 mod clients;
+mod endings;
 mod faults;
 mod healing;
 mod linearizability;
+mod losses;
 mod network;
 mod node;
 mod operator;
 mod oracle;
 mod profile;
+mod second_life;
 mod trace;
 mod watchers;
 mod world;
@@ -44,7 +48,7 @@ macro_rules! counters {
 
 counters! {
     events done unknown crashes partitions pauses disk_full sync_errors damaged resumed compacted watched terms snapshots received
-    operations removed
+    operations removed wiped flipped stepped_aside reseeded stopped saved second_lives
 }
 
 /// A run in which everything held.

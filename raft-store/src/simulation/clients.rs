@@ -13,6 +13,8 @@ use super::linearizability::{Act, Call, Outcome, Value};
 use super::oracle::{Check, Oracle, Violation, number_of, violation};
 use crate::command::{Compare, Op, Txn, TxnResponse};
 use crate::error::{ProposeError, ReadError};
+use crate::machine::Machine;
+use crate::snapshot_file::Meta;
 use crate::state::{Revision, Snapshot};
 use crate::store::Store;
 
@@ -23,6 +25,7 @@ const PATIENCE: Micros = 7_000_000;
 pub(super) enum Answer {
     Write(Result<TxnResponse, ProposeError>),
     Read(Result<Snapshot, ReadError>),
+    Saved(Result<Box<(Meta, Machine)>, ReadError>),
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Answer>>>;
@@ -30,6 +33,8 @@ type Waiting = Pin<Box<dyn Future<Output = Answer>>>;
 /// What a client asks for.
 pub(super) enum Request {
     Read,
+    /// All of it, for a backup.
+    Save,
     /// A transaction, and what it means for each of its keys.
     Write(Txn, Vec<(Bytes, Act)>),
 }
@@ -59,6 +64,8 @@ pub(super) struct Client {
     pub(super) at: usize,
     /// How its last call ended.
     pub(super) last: Option<Ended>,
+    /// What it just saved.
+    pub(super) saved: Option<(Meta, Machine)>,
     pending: Option<Pending>,
     /// What it last saw of each key.
     seen: BTreeMap<Bytes, (Value, Revision)>,
@@ -106,7 +113,7 @@ pub(super) fn draw(
 ) -> Request {
     let key = &keys[random.random_range(0..keys.len())];
     if random.random_range(0..100) < reads {
-        return Request::Read;
+        return if random.random_bool(0.03) { Request::Save } else { Request::Read };
     }
     let kind = random.random_range(30..100);
     let mut txn = Txn::default();
@@ -135,7 +142,7 @@ pub(super) fn draw(
 
 impl Client {
     pub(super) fn new(at: usize) -> Self {
-        Self { at, last: None, pending: None, seen: BTreeMap::new() }
+        Self { at, last: None, saved: None, pending: None, seen: BTreeMap::new() }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -205,7 +212,20 @@ impl Client {
                 self.saw(&state, pending.begun, pending.floor, histories, oracle)?;
                 Ended::Done
             }
-            (Answer::Read(Err(_)), _) => Ended::Refused,
+            (Answer::Saved(Ok(saved)), _) => {
+                let (meta, machine) = *saved;
+                if machine.revision() < pending.floor {
+                    violation!(
+                        "a backup is stale: it is of revision {}, after {} was known",
+                        machine.revision(),
+                        pending.floor
+                    );
+                }
+                oracle.check_saved(&meta, &machine)?;
+                self.saved = Some((meta, machine));
+                Ended::Done
+            }
+            (Answer::Read(Err(_)) | Answer::Saved(Err(_)), _) => Ended::Refused,
             (Answer::Write(Ok(response)), Request::Write(txn, acts)) => {
                 if response.revision < pending.floor {
                     violation!(
@@ -231,7 +251,7 @@ impl Client {
                 }));
                 Ended::Refused
             }
-            (Answer::Write(_), Request::Read) => unreachable!("a read is answered with a state"),
+            (Answer::Write(_), _) => unreachable!("a read is answered with a state"),
         };
         histories.done += u64::from(ended == Ended::Done);
         Ok(ended)
@@ -300,9 +320,17 @@ pub(super) enum Ended {
 fn ask(store: Store, request: &Request) -> Waiting {
     match request {
         Request::Read => Box::pin(async move { Answer::Read(store.linearizable().await) }),
+        Request::Save => Box::pin(async move { Answer::Saved(save(store).await) }),
         Request::Write(txn, _) => {
             let txn = txn.clone();
             Box::pin(async move { Answer::Write(store.propose(txn).await) })
         }
     }
+}
+
+/// As [`Store::save`], without writing it down.
+async fn save(store: Store) -> Result<Box<(Meta, Machine)>, ReadError> {
+    store.linearizable().await?;
+    let copy = store.copy().ok_or(ReadError::Closed)?;
+    copy.await.map(Box::new).map_err(|_| ReadError::Closed)
 }

@@ -21,6 +21,10 @@ pub(super) enum Kind {
     Restart,
     /// A process is killed half-way through what it does to its disk.
     CrashInside,
+    /// A process is killed, and again while it catches up.
+    Relapse,
+    /// A process is asked to stop.
+    Stop,
     /// Power fails everywhere.
     Blackout,
     /// A process does not run for a while.
@@ -33,26 +37,51 @@ pub(super) enum Kind {
     Operator,
     /// An operator moves leadership.
     Transfer,
-    /// A bit of a file changes while the process is down; once in a run.
+    /// A leader is cut off just when those who may elect another one are told to, or forget that there is one.
+    Ambush,
+    /// A bit of a file changes while the process is down.
     Damage,
+    /// A bit changes in the memory of a process.
+    Flip,
+    /// A folder is removed while the process is down.
+    Wipe,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 13] = [
+    /// After these a member has to be sent everything again, or to be opened again.
+    pub(super) const LOSSES: [Self; 3] = [Self::Damage, Self::Flip, Self::Wipe];
+
+    pub(super) const ALL: [Self; 18] = [
         Self::Weather,
         Self::Partition,
         Self::Link,
         Self::Crash,
         Self::Restart,
         Self::CrashInside,
+        Self::Relapse,
+        Self::Stop,
         Self::Blackout,
         Self::Pause,
         Self::DiskFull,
         Self::SyncError,
         Self::Operator,
         Self::Transfer,
+        Self::Ambush,
         Self::Damage,
+        Self::Flip,
+        Self::Wipe,
     ];
+}
+
+/// The second part of a fault.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Follow {
+    /// A process is killed inside.
+    Kill { at: usize },
+    /// A member and the leader hear nothing of each other any more.
+    Part { leader: usize, other: usize },
+    /// The leader is cut off, and those who follow it are restarted, but for `other`.
+    Forget { leader: usize, other: usize },
 }
 
 /// The end of a fault.
@@ -95,6 +124,17 @@ impl World {
                 self.crash(at, false, down);
             }
             Kind::CrashInside => self.crash_inside(at),
+            Kind::Relapse => {
+                let power = self.random.random_bool(0.5);
+                let down = long / 3;
+                self.crash(at, power, down);
+                let then = self.now + down + self.random.random_range(500..40_000);
+                self.at(then, Event::Follow(Follow::Kill { at }));
+            }
+            Kind::Stop => {
+                self.nodes[at].stop();
+                self.wake(at, self.now);
+            }
             Kind::Blackout => {
                 for at in 0..self.nodes.len() {
                     let long = self.random.random_range(1_000..300_000);
@@ -106,7 +146,10 @@ impl World {
             Kind::SyncError => self.fail_sync(at),
             Kind::Operator => self.operate(at, 0..8),
             Kind::Transfer => self.operate(at, 6..8),
+            Kind::Ambush => self.ambush(),
             Kind::Damage => self.damage(at, long),
+            Kind::Flip => self.flip(at),
+            Kind::Wipe => self.wipe(at, long),
         }
         Ok(())
     }
@@ -164,6 +207,9 @@ impl World {
             return;
         }
         self.statistics.crashes += 1;
+        if self.nodes[at].flipped {
+            self.lost = None;
+        }
         let seed = power.then(|| self.random.random());
         self.trace.note(self.now, &[4, at as u64, u64::from(power)], || {
             format!("member {} crashes{}", at + 1, if power { " with its power" } else { "" })
@@ -173,7 +219,7 @@ impl World {
         self.at(self.now + down, Event::Start { at });
     }
 
-    fn crash_inside(&mut self, at: usize) {
+    pub(super) fn crash_inside(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         if node.running.is_some() {
             node.faults.killed_at = Some(node.disk.changes() + self.random.random_range(1..12));
@@ -205,24 +251,5 @@ impl World {
         let node = &mut self.nodes[at];
         node.faults.sync_fails_at = Some(node.disk.syncs() + self.random.random_range(1..4));
         node.apply_faults();
-    }
-
-    /// A bit rots. Only one member of those that a quorum can do without.
-    fn damage(&mut self, at: usize, down: Micros) {
-        if self.nodes.len() < 3 || self.damaged.is_some() || self.nodes[at].running.is_none() {
-            return;
-        }
-        self.damaged = Some(at);
-        self.crash(at, false, down);
-        let names = self.nodes[at].disk.names();
-        let name = &names[self.random.random_range(0..names.len())];
-        let length =
-            self.nodes[at].disk.content(name).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        if length > 0 {
-            let (place, bit) = (self.random.random_range(0..length), self.random.random_range(0..8));
-            self.trace
-                .note(self.now, &[5, place as u64], || format!("bit {bit} of byte {place} of {name} rots"));
-            self.nodes[at].disk.tamper(name, |content| content[place] ^= 1 << bit);
-        }
     }
 }

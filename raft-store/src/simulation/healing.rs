@@ -13,10 +13,18 @@ use crate::membership::MemberId;
 /// When the faults are over, everything must be well again within this time.
 const HEALED_WITHIN: Micros = 20_000_000;
 
+/// A bit that flipped in what nobody touches is found by counting all of it, once in a minute.
+const COUNTED_WITHIN: Micros = 70_000_000;
+
 impl World {
     pub(super) fn heal(&mut self) -> Check {
         self.calm_down()?;
-        let deadline = self.now + HEALED_WITHIN;
+        let flipped = self.nodes.iter().any(|node| node.flipped);
+        let deadline = self.now + HEALED_WITHIN + if flipped { COUNTED_WITHIN } else { 0 };
+        self.run_until(deadline, Self::is_whole)?;
+        if !self.is_whole() {
+            violation!("who lost something does not get it back: {}", self.describe());
+        }
         self.agree(deadline)?;
         let live = self.live();
         let write = |histories: &mut Histories, world: &Self| Request::put(&world.keys[0], histories);
@@ -28,9 +36,10 @@ impl World {
     }
 
     /// The faults are over.
-    fn calm_down(&mut self) -> Check {
+    pub(super) fn calm_down(&mut self) -> Check {
         self.trace.note(self.now, &[15], || "the faults are over".to_owned());
         self.stormy = false;
+        self.lull = false;
         self.network.weather = Weather::FAIR;
         self.network.cut([]);
         for at in 0..self.nodes.len() {
@@ -44,6 +53,11 @@ impl World {
         Ok(())
     }
 
+    /// Everybody agrees, and soon.
+    pub(super) fn agree_again(&mut self) -> Check {
+        self.agree(self.now + HEALED_WITHIN)
+    }
+
     fn agree(&mut self, deadline: Micros) -> Check {
         self.run_until(deadline, Self::is_agreed)?;
         if !self.is_agreed() {
@@ -53,11 +67,16 @@ impl World {
     }
 
     /// The members that take part and can.
-    fn live(&self) -> Vec<usize> {
+    pub(super) fn live(&self) -> Vec<usize> {
         let members = self.members();
-        let takes_part =
-            |at: &usize| members.contains(MemberId(self.nodes[*at].id)) && !self.nodes[*at].damaged;
-        (0..self.nodes.len()).filter(takes_part).collect()
+        (0..self.nodes.len()).filter(|at| members.contains(MemberId(self.nodes[*at].id))).collect()
+    }
+
+    /// The place of who leads, as far as anybody knows.
+    pub(super) fn leader(&self) -> Option<usize> {
+        let leads = (0..self.nodes.len()).filter(|at| self.nodes[*at].leads());
+        let term = |at: &usize| self.nodes[*at].running.as_ref().map(|running| running.member.view().term);
+        leads.max_by_key(term)
     }
 
     /// One member leads, and all that are well have the same log and state.
@@ -80,7 +99,7 @@ impl World {
     }
 
     /// Calls until it is done.
-    fn insist(
+    pub(super) fn insist(
         &mut self,
         at: usize,
         deadline: Micros,
@@ -110,7 +129,7 @@ impl World {
             Some(running) => {
                 format!("{}: {:?} log to {:?}", node.id, running.member.view(), running.member.log().last())
             }
-            None => format!("{}: down, damaged: {}", node.id, node.damaged),
+            None => format!("{}: down", node.id),
         };
         self.nodes.iter().map(member).collect::<Vec<_>>().join("; ")
     }

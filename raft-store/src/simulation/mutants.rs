@@ -34,11 +34,15 @@ found! {
     a_segment_name_that_a_crash_forgets_is_found: FolderNotSynced within 200;
     a_snapshot_that_a_crash_tears_is_found: SnapshotNotSynced within 200;
     a_failed_sync_taken_for_a_good_one_is_found: SyncErrorIgnored within 600;
+    a_torn_tail_that_stays_is_found: TornTailKept within 600;
+    a_commit_index_before_its_entries_is_found: CommitBeforeEntries within 600;
     an_applied_index_apart_from_its_data_is_found: AppliedWithoutData within 200;
     a_revision_given_twice_after_a_restart_is_found: RevisionReused within 200;
     a_snapshot_installed_on_old_entries_is_found: SnapshotWithoutLogCut within 400;
     a_state_that_depends_on_the_member_is_found: ApplyByMember within 200;
     a_lease_that_lasts_too_long_is_found: LeaseTooLong within 600;
+    a_lease_that_goes_on_while_another_one_leads_is_found: LeaseInTransfer within 600;
+    a_voter_that_forgets_a_lease_is_found: LeaseForgotten within 600;
     a_follower_that_reads_without_asking_is_found: ReadAnywhere within 200;
     a_forwarded_write_that_happens_twice_is_found: ForwardedTwice within 200;
     a_deposed_leader_that_denies_a_write_is_found: DeposedLeaderDenies within 400;
@@ -46,4 +50,9 @@ found! {
     a_watch_with_a_gap_after_compaction_is_found: WatchGap within 200;
     a_watch_that_repeats_an_event_is_found: WatchRepeats within 200;
     a_watch_whose_progress_is_ahead_of_its_events_is_found: WatchProgressAhead within 200;
+    an_empty_member_that_votes_is_found: EmptyMemberSpeaks within 600;
+    memory_that_nobody_counts_is_found: MemoryNotCounted within 600;
+    a_difference_that_is_ignored_is_found: DifferenceIgnored within 600;
+    a_leader_that_stops_without_handing_over_is_found: NoHandOver within 200;
+    revisions_that_go_on_in_a_new_cluster_are_found: RevisionsGoOn within 200;
 }

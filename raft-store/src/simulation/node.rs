@@ -36,8 +36,10 @@ pub(super) struct Node {
     pub(super) joined: bool,
     /// The others removed it, and it knows.
     pub(super) removed: bool,
-    /// Its files were damaged and it found that out.
-    pub(super) damaged: bool,
+    /// A bit of its memory flipped, and it does not know yet.
+    pub(super) flipped: bool,
+    /// It lost what it had and is sent it again by the others.
+    pub(super) returning: bool,
     pub(super) faults: Faults,
 }
 
@@ -60,6 +62,8 @@ pub(super) struct Running {
 pub(super) struct Effects {
     pub(super) letters: Vec<(Bytes, Letter)>,
     pub(super) jobs: Vec<Job>,
+    /// The process was asked to stop, and has done all that it can before.
+    pub(super) stops: bool,
 }
 
 /// Why a process ended.
@@ -67,6 +71,8 @@ pub(super) struct Effects {
 pub(super) enum End {
     /// It was killed half-way through a change of the disk.
     Killed,
+    /// It was asked to.
+    Stopped,
     Failed(DriverError),
 }
 
@@ -84,7 +90,8 @@ impl Node {
             speed,
             paused: false,
             removed: false,
-            damaged: false,
+            flipped: false,
+            returning: false,
             faults,
         }
     }
@@ -109,6 +116,7 @@ impl Node {
     pub(super) fn crash(&mut self, power: Option<u64>) {
         self.running = None;
         self.paused = false;
+        self.flipped = false;
         self.faults.killed_at = None;
         if let Some(seed) = power {
             self.disk = self.disk.crashed(seed);
@@ -180,8 +188,10 @@ impl Node {
         let letters = running.member.take_messages();
         let encode = |letter: Letter| Some((transport::encode(cluster, &letter)?, letter));
         let letters = letters.into_iter().filter_map(encode).collect();
-        let jobs = if running.syncing.is_none() { running.member.take_jobs() } else { Vec::new() };
-        Ok(Effects { letters, jobs })
+        let waits = running.syncing.is_some();
+        let jobs = if waits { Vec::new() } else { running.member.take_jobs() };
+        let stops = !waits && running.member.is_stopping() && !running.member.wants_more();
+        Ok(Effects { letters, jobs, stops })
     }
 
     /// The second thread has done a job.
@@ -190,6 +200,20 @@ impl Node {
         let outcome: Outcome = job.run(&self.disk);
         drop(running.shared.inbox.push(Input::Done(outcome)));
         if self.was_killed() { Err(End::Killed) } else { Ok(()) }
+    }
+
+    /// Somebody asks the process to end.
+    pub(super) fn stop(&self) {
+        if let Some(running) = &self.running {
+            drop(running.shared.inbox.push(Input::Shutdown));
+        }
+    }
+
+    /// All files are gone; the process will wait for those of the others.
+    pub(super) fn empty(&mut self) {
+        self.disk = MemoryDisk::default();
+        self.config.founding = Founding::Join;
+        self.apply_faults();
     }
 
     /// As the driver does when the member has failed.
@@ -218,5 +242,14 @@ impl Node {
 
     pub(super) fn is_serving(&self) -> bool {
         self.running.is_some() && !self.paused
+    }
+
+    /// The process, when what it shows has to be right.
+    pub(super) fn trusted(&self) -> Option<&Running> {
+        self.running.as_ref().filter(|_| !self.flipped)
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.member.view().leads)
     }
 }

@@ -38,14 +38,37 @@ pub(super) struct Operator {
 impl World {
     /// Asks a member for the next step, unless the last one is still under way.
     pub(super) fn operate(&mut self, at: usize, steps: Range<u32>) {
-        let Some(running) = self.nodes[at].running.as_ref().filter(|_| !self.nodes[at].paused) else {
-            return;
-        };
+        if let Some(running) = &self.nodes[at].running
+            && self.operator.waiting.is_none()
+        {
+            let members = running.shared.members.borrow().clone();
+            let step = self.draw_step(&members, steps);
+            self.ask(at, step);
+        }
+    }
+
+    /// Asks for a learner to vote.
+    pub(super) fn promote(&mut self, at: usize, learner: MemberId) {
+        self.ask(at, Step::Change(MembershipChange::Promote(learner)));
+    }
+
+    /// Asks for a new member.
+    pub(super) fn add(&mut self, at: usize, newcomer: MemberId) {
+        self.ask(at, Step::Change(MembershipChange::AddLearner(newcomer)));
+    }
+
+    /// Asks for another leader.
+    pub(super) fn transfer_to(&mut self, at: usize, other: usize) {
+        let to = MemberId(self.nodes[other].id);
+        self.ask(at, Step::Transfer(Some(to)));
+    }
+
+    fn ask(&mut self, at: usize, step: Step) {
+        let Some(running) = self.nodes[at].trusted().filter(|_| !self.nodes[at].paused) else { return };
         if self.operator.waiting.is_some() {
             return;
         }
-        let (store, members) = (running.store.clone(), running.shared.members.borrow().clone());
-        let step = self.draw_step(&members, steps);
+        let store = running.store.clone();
         self.trace.note(self.now, &[20, at as u64], || format!("member {} is asked to {step:?}", at + 1));
         match step {
             Step::Change(MembershipChange::Remove(member)) => drop(self.operator.removing.insert(member.0)),
@@ -59,6 +82,7 @@ impl World {
         self.operator.at = at;
         self.operator.waiting = Some(Box::pin(ask(store, step)));
         self.poll_operator(at);
+        self.wake(at, self.now);
     }
 
     /// Mostly what makes sense next. The last of `steps` move leadership.

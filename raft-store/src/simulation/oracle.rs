@@ -11,7 +11,10 @@ use super::node::{Node, Running};
 use super::trace::{digest, mix};
 use crate::command::{Op, Txn};
 use crate::history::{Cursor, Read};
+use crate::machine::Machine;
 use crate::member::inspect::View;
+use crate::membership::Members;
+use crate::snapshot_file::Meta;
 use crate::state::{KeyRange, Revision, Snapshot};
 use crate::watch::{Event, WatchEnd};
 
@@ -41,7 +44,9 @@ pub(super) struct Oracle {
     terms: BTreeMap<u64, u64>,
     /// Index and term → digest of the entry, and the term before it.
     entries: HashMap<(u64, u64), (u64, u64)>,
-    /// Entries known to be committed, from index 2 on.
+    /// Index of the entry before all those that this looks at.
+    base: u64,
+    /// Entries known to be committed, from the one after `base` on.
     committed: Vec<Slot>,
     /// Index → revision and digest of the state after it.
     states: BTreeMap<u64, (Revision, u64)>,
@@ -73,6 +78,23 @@ pub(super) fn number_of(value: &[u8]) -> u64 {
 }
 
 impl Oracle {
+    /// For a cluster that begins after an entry.
+    pub(super) fn after(base: u64) -> Self {
+        Self { base, ..Self::default() }
+    }
+
+    /// A member lost what it had: it may not know what it promised. Those who rely on it must not.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.votes.retain(|(member, _), _| *member != id);
+        self.terms.remove(&id);
+        self.mirrors.remove(&id);
+    }
+
+    /// Index of the last entry that is known to be committed.
+    pub(super) fn last_committed(&self) -> u64 {
+        self.base + self.committed.len() as u64
+    }
+
     /// How many terms had a leader.
     pub(super) fn terms_led(&self) -> u64 {
         self.leaders.len() as u64
@@ -89,7 +111,9 @@ impl Oracle {
         self.check_roles(node.id, &view, &mirror.view)?;
         self.check_log(node.id, running, &mut mirror)?;
         let committed = self.check_commit(node.id, running, &view, &mirror)?;
-        self.check_state(node.id, running, &view, &mut mirror)?;
+        if !node.flipped {
+            self.check_state(node.id, running, &view, &mut mirror)?;
+        }
         mirror.view = View { committed, ..view };
         self.mirrors.insert(node.id, mirror);
         Ok(())
@@ -190,25 +214,26 @@ impl Oracle {
         mirror: &Mirror,
     ) -> Result<u64, Violation> {
         let committed = if view.waits_for_space { mirror.view.committed } else { view.committed };
-        for index in mirror.view.committed.max(mirror.base) + 1..=committed {
+        for index in mirror.view.committed.max(mirror.base).max(self.base) + 1..=committed {
             let slot = &mirror.slots[(index - mirror.base - 1) as usize];
-            match self.committed.get((index - 2) as usize) {
+            match self.committed.get((index - self.base - 1) as usize) {
                 Some(known) if known == slot => {}
                 Some(_) => violation!("member {id} committed another entry {index} of term {}", slot.0),
-                None if self.committed.len() as u64 == index - 2 => self.committed.push(*slot),
+                None if self.last_committed() + 1 == index => self.committed.push(*slot),
                 None => violation!("member {id} committed entry {index} before the one ahead of it"),
             }
         }
         if view.leads && !mirror.view.leads {
             let last = running.member.log().last().index;
-            if last < self.committed.len() as u64 + 1 {
+            if last < self.last_committed() {
                 violation!(
                     "member {id} leads term {} without all that is committed: it ends at {last}",
                     view.term
                 );
             }
-            for index in mirror.base + 1..=self.committed.len() as u64 + 1 {
-                if mirror.slots[(index - mirror.base - 1) as usize] != self.committed[(index - 2) as usize] {
+            for index in mirror.base.max(self.base) + 1..=self.last_committed() {
+                let known = self.committed[(index - self.base - 1) as usize];
+                if mirror.slots[(index - mirror.base - 1) as usize] != known {
                     violation!("member {id} leads term {} without the committed entry {index}", view.term);
                 }
             }
@@ -223,8 +248,7 @@ impl Oracle {
             violation!("member {id} went back from revision {} to {}", mirror.revision, state.revision);
         }
         if state.revision > mirror.revision || view.applied != mirror.view.applied {
-            let members = format!("{:?}", running.shared.members.borrow());
-            let digest = (state.revision, digest(digest_of(&state), members.as_bytes()));
+            let digest = state_of(&state, &running.shared.members.borrow());
             let known = *self.states.entry(view.applied.index).or_insert(digest);
             if known != digest {
                 violation!(
@@ -264,6 +288,17 @@ impl Oracle {
             );
         }
         Ok(())
+    }
+
+    /// A backup is the state that the members had after the entry that it says.
+    pub(super) fn check_saved(&self, meta: &Meta, machine: &Machine) -> Check {
+        let saved = state_of(&machine.snapshot(), &Members::of(&meta.conf_state));
+        match self.states.get(&meta.position.index) {
+            Some(known) if *known != saved => {
+                violation!("a backup after entry {} is not what the members had then", meta.position.index)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn audit(&mut self, id: u64, batch: &[Arc<Event>], seen: &mut Revision) -> Check {
@@ -341,6 +376,11 @@ impl Oracle {
 fn subscribe(running: &Running, floor: Revision) -> Result<Cursor, Violation> {
     let audit = running.shared.history.subscribe(KeyRange::all(), floor);
     audit.map_err(|end| Violation(format!("there is no watch from the floor {floor}: {end}")))
+}
+
+/// What members that have applied the same agree on.
+fn state_of(state: &Snapshot, members: &Members) -> (Revision, u64) {
+    (state.revision, digest(digest_of(state), format!("{members:?}").as_bytes()))
 }
 
 /// A digest of everything in a state.

@@ -36,6 +36,19 @@ pub(super) struct Profile {
     pub(super) snapshot_after_bytes: u64,
     /// Calls of a hundred that read.
     pub(super) reads: u32,
+    pub(super) ending: Ending,
+}
+
+/// What happens when the faults are over, but for healing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    Nothing,
+    /// Leaders are asked to stop.
+    Stopped,
+    /// Instead of healing, one member begins a new cluster.
+    Recovered,
+    /// A new cluster begins with a backup.
+    Restored,
 }
 
 impl Profile {
@@ -45,9 +58,9 @@ impl Profile {
         if faults.is_empty() {
             faults.push(Kind::Crash);
         }
-        // Until a damaged member is fed again, taking another one away could leave no quorum.
+        // Until a member that lost something is fed again, taking another one away could leave no quorum.
         if faults.contains(&Kind::Operator) {
-            faults.retain(|kind| *kind != Kind::Damage);
+            faults.retain(|kind| !Kind::LOSSES.contains(kind));
         }
         let members = [1, 3, 3, 3, 3, 3, 5][random.random_range(0..7)];
         let sync = random.random_range(50..5_000);
@@ -69,8 +82,15 @@ impl Profile {
             history_window: Duration::from_millis([500, 300_000][random.random_range(0..2)]),
             reads: 30,
             snapshot_after_bytes: [1_000, 30_000, 1 << 40][random.random_range(0..3)],
+            ending: Ending::draw(random),
         };
-        if random.random_bool(0.15) { general.about_leases(random) } else { general }
+        match random.random_range(0..100) {
+            0..8 => general.about_leases(random),
+            8..18 => general.about_ambushes(random),
+            18..28 => general.about_tails(random),
+            28..45 => general.about_losses(random),
+            _ => general,
+        }
     }
 
     /// Many reads while leadership moves and those who vote forget: what a lease must survive.
@@ -88,6 +108,59 @@ impl Profile {
             drift: 0,
             reads: 60,
             ..self
+        }
+    }
+    /// Few things go wrong, each at the moment that is worst for a lease.
+    fn about_ambushes(self, random: &mut StdRng) -> Self {
+        Self {
+            between: random.random_range(700_000..1_200_000),
+            chaos: 5_000_000,
+            faults: vec![Kind::Ambush],
+            weather: Weather::FAIR,
+            ..self.about_leases(random)
+        }
+    }
+
+    /// Large writes, slow syncs, members that have much to catch up with and are killed while they do: what a crash
+    /// leaves at the end of a log.
+    fn about_tails(self, random: &mut StdRng) -> Self {
+        let sync = random.random_range(500..4_000);
+        Self {
+            members: [1, 3, 3][random.random_range(0..3)],
+            newcomers: 0,
+            clients: 6,
+            padding: 3_000,
+            think: 2_000,
+            between: random.random_range(50_000..200_000),
+            faults: vec![Kind::Crash, Kind::CrashInside, Kind::Relapse, Kind::Relapse, Kind::Link],
+            weather: Weather { lost: random.random_range(0.0..0.1), ..Weather::FAIR },
+            sync: (sync, sync * 3),
+            snapshot_after_bytes: [30_000, 1 << 40][random.random_range(0..2)],
+            reads: 10,
+            ..self
+        }
+    }
+
+    /// Members that lose what they had, now and then while others are away.
+    fn about_losses(self, random: &mut StdRng) -> Self {
+        Self {
+            members: [3, 3, 5][random.random_range(0..3)],
+            newcomers: 0,
+            chaos: 6_000_000,
+            between: random.random_range(200_000..600_000),
+            faults: vec![Kind::Damage, Kind::Flip, Kind::Flip, Kind::Wipe, Kind::Restart, Kind::Partition],
+            ..self
+        }
+    }
+}
+
+impl Ending {
+    fn draw(random: &mut StdRng) -> Self {
+        match random.random_range(0..100) {
+            0..15 => Self::Stopped,
+            15..25 => Self::Recovered,
+            25..35 => Self::Restored,
+            _ => Self::Nothing,
         }
     }
 }

@@ -68,7 +68,7 @@ fn the_same_seed_gives_the_same_run() {
 #[test]
 fn every_kind_of_fault_happens_and_clients_get_something_done() {
     let mut sums = std::collections::BTreeMap::new();
-    for seed in 0..40 {
+    for seed in 0..80 {
         let report = run(seed, false).expect("it holds");
         for (name, count) in report.statistics.by_name() {
             *sums.entry(name).or_insert(0) += count;

@@ -77,6 +77,11 @@ impl Watcher {
         Ok(Look::Saw(seen))
     }
 
+    /// Whether it could go on at its place on this store.
+    pub(super) fn goes_on(&self, store: &Store) -> bool {
+        store.watch(self.range.clone(), self.position).is_ok()
+    }
+
     pub(super) fn leave(&mut self, at: usize) {
         self.at = at;
         self.watch = None;

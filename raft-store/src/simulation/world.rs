@@ -8,18 +8,18 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::clients::{self, Client, Ended, Histories, Request};
-use super::faults::Relief;
+use super::faults::{Follow, Relief};
 use super::network::Network;
 use super::node::{Effects, End, Node};
 use super::operator::Operator;
 use super::oracle::{Check, Oracle, violation};
-use super::profile::Profile;
+use super::profile::{Ending, Profile};
 use super::trace::{Trace, digest};
 use super::watchers::{Look, Watcher};
 use super::{Micros, Report, Statistics};
 use crate::config::Config;
 use crate::disk::memory::MemoryDisk;
-use crate::error::{DriverError, OpenError};
+use crate::error::OpenError;
 use crate::log::frame::Position;
 use crate::machine::Machine;
 use crate::membership::{ClusterId, Founding, MemberId};
@@ -28,21 +28,44 @@ use crate::state::KeyRange;
 use crate::transport::Body;
 use crate::worker::Job;
 
-const CLUSTER: ClusterId = ClusterId(5);
+pub(super) const CLUSTER: ClusterId = ClusterId(5);
 
 /// From an input to the turn of the driver that takes it.
 const WAKE_UP: Micros = 20;
 
 pub(super) enum Event {
-    Turn { at: usize, life: u64 },
-    Synced { at: usize, life: u64 },
-    Work { at: usize, life: u64, job: Job },
-    Deliver { to: u64, bytes: Bytes },
-    Call { client: usize },
-    Look { watcher: usize },
+    Turn {
+        at: usize,
+        life: u64,
+    },
+    Synced {
+        at: usize,
+        life: u64,
+    },
+    Work {
+        at: usize,
+        life: u64,
+        job: Job,
+    },
+    Deliver {
+        to: u64,
+        bytes: Bytes,
+    },
+    Call {
+        client: usize,
+    },
+    Look {
+        watcher: usize,
+    },
     Strike,
+    /// The second part of a fault.
+    Follow(Follow),
     Relief(Relief),
-    Start { at: usize },
+    /// Somebody looks after members that lost what they had.
+    Tend,
+    Start {
+        at: usize,
+    },
 }
 
 pub(super) struct World {
@@ -55,8 +78,12 @@ pub(super) struct World {
     pub(super) network: Network,
     /// How often links were cut.
     pub(super) cuts: u64,
-    /// The member whose files were damaged.
-    pub(super) damaged: Option<usize>,
+    /// The member that lost what it had, or has something wrong.
+    pub(super) lost: Option<usize>,
+    /// Clients only read.
+    pub(super) lull: bool,
+    /// A whole store as somebody saved it.
+    pub(super) saved: Option<(Meta, Machine)>,
     pub(super) clients: Vec<Client>,
     pub(super) watchers: Vec<Watcher>,
     pub(super) keys: Vec<Bytes>,
@@ -92,12 +119,14 @@ impl World {
             nodes,
             network: Network::new(profile.weather),
             cuts: 0,
-            damaged: None,
+            lost: None,
+            lull: false,
+            saved: None,
             clients,
             watchers,
             keys,
             histories: Histories::default(),
-            oracle: Oracle::default(),
+            oracle: Oracle::after(1),
             operator: Operator::default(),
             trace,
             statistics: Statistics::default(),
@@ -118,9 +147,18 @@ impl World {
         (0..self.clients.len()).for_each(|client| self.at(1_000, Event::Call { client }));
         (0..self.watchers.len()).for_each(|watcher| self.at(1_000, Event::Look { watcher }));
         self.at(self.profile.between, Event::Strike);
+        self.at(0, Event::Tend);
         self.run_until(self.profile.chaos, |_| false)?;
+        if self.profile.ending == Ending::Recovered {
+            return self.recover();
+        }
         self.heal()?;
-        self.check_histories()
+        self.check_histories()?;
+        match self.profile.ending {
+            Ending::Stopped => self.stop_in_turn(),
+            Ending::Restored => self.restore(),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn at(&mut self, time: Micros, event: Event) {
@@ -166,13 +204,15 @@ impl World {
                 }
                 Ok(())
             }
+            Event::Follow(follow) => self.follow(follow),
             Event::Relief(relief) => self.relieve(relief),
+            Event::Tend => self.tend(),
         }
     }
 
-    fn start(&mut self, at: usize) -> Check {
-        let Node { running, joined, damaged, removed, .. } = &self.nodes[at];
-        if running.is_some() || !joined || *damaged || *removed {
+    pub(super) fn start(&mut self, at: usize) -> Check {
+        let Node { running, joined, removed, .. } = &self.nodes[at];
+        if running.is_some() || !joined || *removed {
             return Ok(());
         }
         let (now, random) = (self.now, &mut self.random);
@@ -180,12 +220,13 @@ impl World {
         self.trace.note(now, &[11, at as u64], || format!("member {} starts: {started:?}", at + 1));
         match started {
             Ok(()) => {
+                self.opened(at);
                 self.wake(at, self.now);
                 self.settle(at)
             }
-            Err(error) if self.damaged == Some(at) && !matches!(error, OpenError::Disk(_)) => {
+            Err(error) if self.lost == Some(at) && !matches!(error, OpenError::Disk(_)) => {
                 self.statistics.damaged += 1;
-                self.nodes[at].damaged = true;
+                self.reseed(at);
                 Ok(())
             }
             // The disk is full, or it was killed again.
@@ -256,11 +297,12 @@ impl World {
 
     /// What a member wants after it acted: messages go out, the disk and the second thread begin to work.
     fn carry_out(&mut self, at: usize, effects: Result<Effects, End>) -> Check {
-        let Effects { letters, jobs } = match effects {
+        let Effects { letters, jobs, stops } = match effects {
             Ok(effects) => effects,
             Err(end) => return self.ended(at, &end),
         };
         for (bytes, letter) in letters {
+            self.trace.note(self.now, &[17, letter.to.0], || format!("member {} sends {letter:?}", at + 1));
             if let Body::Raft(message) = &letter.body {
                 self.oracle.sent(message)?;
             }
@@ -277,6 +319,9 @@ impl World {
             }
             let takes = self.random.random_range(1_000..50_000);
             self.at(self.now + takes, Event::Work { at, life, job });
+        }
+        if stops {
+            return self.ended(at, &End::Stopped);
         }
         let (least, most) = self.profile.sync;
         if self.nodes[at].running.as_ref().is_some_and(|running| running.syncing.is_some()) {
@@ -312,47 +357,6 @@ impl World {
         Ok(())
     }
 
-    /// A process ended by itself, or was killed inside.
-    fn ended(&mut self, at: usize, end: &End) -> Check {
-        self.trace.note(self.now, &[13, at as u64], || format!("member {} ends: {end:?}", at + 1));
-        let (power, down) = match end {
-            End::Killed => (self.random.random_bool(0.5), self.random.random_range(1_000..500_000)),
-            End::Failed(DriverError::Disk(error)) if !error.is_full() => {
-                self.nodes[at].close();
-                self.poll_all(at)?;
-                (true, self.random.random_range(100_000..500_000))
-            }
-            End::Failed(DriverError::Removed { .. })
-                if self.operator.removing.contains(&self.nodes[at].id) =>
-            {
-                self.statistics.removed += 1;
-                self.nodes[at].close();
-                self.poll_all(at)?;
-                self.nodes[at].removed = true;
-                (false, 0)
-            }
-            End::Failed(error) => violation!("member {} gave up: {error:?}", at + 1),
-        };
-        self.nodes[at].faults.sync_fails_at = None;
-        self.crash(at, power, down);
-        Ok(())
-    }
-
-    /// Calls under way on a member that is gone.
-    pub(super) fn disconnect(&mut self, at: usize) {
-        for number in 0..self.clients.len() {
-            let client = &mut self.clients[number];
-            if client.at == at && !client.is_idle() {
-                client.lost(&mut self.histories);
-                client.at = self.random.random_range(0..self.nodes.len());
-                let pause = self.random.random_range(1_000..50_000);
-                self.at(self.now + pause, Event::Call { client: number });
-            }
-        }
-        self.disconnect_operator(at);
-        self.watchers.iter_mut().filter(|watcher| watcher.at == at).for_each(|watcher| watcher.leave(at));
-    }
-
     fn call(&mut self, number: usize) -> Check {
         if !self.stormy {
             return Ok(());
@@ -363,12 +367,13 @@ impl World {
             return Ok(());
         }
         let at = self.clients[number].at;
-        if self.nodes[at].running.is_none() {
+        if self.nodes[at].trusted().is_none() {
             self.clients[number].at = self.random.random_range(0..self.nodes.len());
             self.at(self.now + 10_000, Event::Call { client: number });
             return Ok(());
         }
-        let (keys, sizes) = (&self.keys, (self.profile.padding, self.profile.reads));
+        let reads = if self.lull { 100 } else { self.profile.reads };
+        let (keys, sizes) = (&self.keys, (self.profile.padding, reads));
         let client = &self.clients[number];
         let request = clients::draw(client, keys, sizes, &mut self.histories, &mut self.random);
         self.begin(number, request)
@@ -404,6 +409,10 @@ impl World {
         let Some(running) = &self.nodes[client.at].running else { return Ok(()) };
         self.nodes[client.at].tell_time(self.now);
         let ended = client.poll(&running.store, self.now, &mut self.histories, &mut self.oracle)?;
+        if let Some(saved) = client.saved.take() {
+            self.statistics.saved += 1;
+            self.saved = Some(saved);
+        }
         let Some(ended) = ended else { return Ok(()) };
         self.trace.note(self.now, &[14, number as u64, u64::from(ended == Ended::Done)], || {
             format!("client {number} at member {}: {ended:?}", client.at + 1)
@@ -425,7 +434,7 @@ impl World {
         self.at(self.now + pause, Event::Look { watcher: number });
         let watcher = &mut self.watchers[number];
         let node = &self.nodes[watcher.at];
-        let look = match &node.running {
+        let look = match node.trusted() {
             Some(_) if node.paused => return Ok(()),
             Some(running) => watcher.look(&running.store, node.life, &self.oracle)?,
             None => Look::Ended,
