@@ -18,6 +18,7 @@ mod plain_host;
 mod pods;
 mod process;
 mod reference;
+mod scheduler;
 mod serve;
 mod start;
 mod store;
@@ -56,6 +57,8 @@ enum Measurement {
     Start,
     /// The API: creates, reads, patches, deletes, lists and watches on a member without nodes
     Api,
+    /// From the create of a pod to its binding, on a member whose nodes are objects only
+    Scheduler,
     /// From the create of a pod to its readiness, as a watcher sees it
     Pods,
     /// Requests per second through a Service, beside the same component in a plain wasmtime host
@@ -107,6 +110,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let figures = match what {
         Measurement::Start => start::run(&bench).await?,
         Measurement::Api => api::run(&bench).await?,
+        Measurement::Scheduler => scheduler::run(&bench).await?,
         Measurement::Pods => pods::run(&bench).await?,
         Measurement::Serve => serve::run(&bench).await?,
         Measurement::InProcess => in_process::run(&bench).await?,
@@ -121,11 +125,12 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
 async fn all(bench: &Bench) -> anyhow::Result<()> {
     let mut figures: Vec<Figure> = Vec::new();
     let mut failed = Vec::new();
-    for part in ["start", "api", "pods", "serve", "in-process"] {
+    for part in ["start", "api", "scheduler", "pods", "serve", "in-process"] {
         eprintln!("measuring {part} …");
         let outcome = match part {
             "start" => start::run(bench).await,
             "api" => api::run(bench).await,
+            "scheduler" => scheduler::run(bench).await,
             "pods" => pods::run(bench).await,
             "serve" => serve::run(bench).await,
             _ => in_process::run(bench).await,

@@ -6,6 +6,7 @@
 
 pub(crate) mod addresses;
 mod pods;
+mod priority;
 mod token_mount;
 
 use isopod_raft_store::{Compare, Op, Snapshot};
@@ -13,6 +14,7 @@ use isopod_spec::registry;
 use isopod_spec::resource::{Kind, Object, Resource};
 use isopod_spec::status::Status;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 
 use self::addresses::Refusal;
 pub use self::addresses::{InvalidRange, ServiceRange};
@@ -58,6 +60,7 @@ pub(crate) fn create(
     if object.get::<Pod>().is_some() {
         additions.compares.extend(admit_pod(snapshot, kind, object, seed)?);
     }
+    admit_priority_class(snapshot, kind, object)?;
     additions.join(admit_service(policy, snapshot, kind, object, None, seed)?);
     Ok(additions)
 }
@@ -71,6 +74,7 @@ pub(crate) fn update(
     old: &dyn Object,
     seed: u32,
 ) -> Result<Additions, Status> {
+    admit_priority_class(snapshot, kind, object)?;
     admit_service(policy, snapshot, kind, object, old.get::<Service>(), seed)
 }
 
@@ -117,7 +121,11 @@ fn admit_pod(
 ) -> Result<Option<Compare>, Status> {
     let (name, namespace) = (object.name().to_owned(), object.namespace().to_owned());
     let Some(pod) = object.get_mut::<Pod>() else { return Ok(None) };
-    pods::complete(pod).map_err(|why| Status::forbidden(kind, &name, &why))?;
+    pods::complete(pod);
+    let forbidden = |why: String| Status::forbidden(kind, &name, &why);
+    let spec = pod.spec.get_or_insert_default();
+    let priority = priority::find(snapshot, spec)?.map_err(forbidden)?;
+    priority::give(spec, priority).map_err(forbidden)?;
     let account = pods::service_account(pod).to_owned();
     let key = registry::kind_of::<ServiceAccount>().key(&namespace, &account);
     let stored = snapshot.get(&key).map(try_decode::<ServiceAccount>).transpose()?;
@@ -133,6 +141,14 @@ fn admit_pod(
         return Err(Status::forbidden(kind, &name, &why));
     }
     Ok(Some(Compare::Present(key.into())))
+}
+
+fn admit_priority_class(snapshot: &Snapshot, kind: &Kind, object: &dyn Object) -> Result<(), Status> {
+    let Some(class) = object.get::<PriorityClass>() else { return Ok(()) };
+    match priority::refuse_second_default(snapshot, class)? {
+        Some(why) => Err(Status::forbidden(kind, object.name(), &why)),
+        None => Ok(()),
+    }
 }
 
 fn admit_service(

@@ -4,6 +4,7 @@
 //! They are created when they are missing, at the start of every term, and the API's address is kept up to date.
 //! What every namespace has besides is the business of `controllers::namespace_defaults`.
 
+mod priorities;
 mod roles;
 #[cfg(test)]
 mod tests;
@@ -80,6 +81,7 @@ pub async fn create(objects: &Objects, config: &Config) -> Result<(), Status> {
         (stored.subsets != subsets).then(|| Endpoints { subsets, ..stored.clone() })
     })
     .await?;
+    priorities::create(objects).await?;
     roles::create(objects).await
 }
 

@@ -5,15 +5,24 @@
 //! wait for the writes of this one.
 
 mod affinity;
+mod class;
+mod neighbours;
 mod node;
 mod pass;
 mod pending;
 mod picture;
+mod preemption;
+mod refusal;
 mod resources;
 mod score;
+mod spreading;
+mod surroundings;
 pub(crate) mod taints;
+mod tallies;
+mod terms;
 #[cfg(test)]
 mod tests;
+mod topology;
 mod wants;
 mod write;
 
@@ -28,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use self::pass::{Decision, pass};
 use self::pending::Pending;
 use self::picture::Picture;
+use self::refusal::Hopes;
 use self::write::{Fate, Outcome};
 use crate::cache::{Batch, Change};
 use crate::controllers::facts;
@@ -43,7 +53,13 @@ const WRITES_MAX: usize = 32;
 /// True when the node has the name and the labels that the pod insists on.
 pub(crate) fn is_selected(pod: &Pod, node: &Node) -> bool {
     let labels = node.metadata.labels.clone().unwrap_or_default();
-    affinity::admits(&wants::Wants::of(pod), facts::name(&node.metadata), &labels)
+    let spec = pod.spec.as_ref();
+    let wants = wants::Wants {
+        node_selector: spec.and_then(|spec| spec.node_selector.clone()).unwrap_or_default(),
+        node_affinity: spec.and_then(|spec| spec.affinity.as_ref()?.node_affinity.clone()),
+        ..wants::Wants::default()
+    };
+    affinity::admits(&wants, facts::name(&node.metadata), &labels)
 }
 
 /// Decides and binds.
@@ -91,19 +107,23 @@ impl Scheduler {
     }
 
     fn observe(&mut self, batch: &Batch) {
-        let mut has_room_come = false;
+        let mut news = Hopes::default();
         for change in &batch.changes {
             match change {
-                Change::Node(delta) => has_room_come |= self.picture.observe_node(delta),
+                Change::Node(delta) => news.nodes_change |= self.picture.observe_node(delta),
                 Change::Pod(delta) => {
                     self.pending.observe(delta);
-                    has_room_come |= self.picture.observe_pod(delta);
+                    news = news.or(self.picture.observe_pod(delta));
                 }
-                _ => {}
+                other => {
+                    if self.picture.observe_other(other) {
+                        news = Hopes::ANY;
+                    }
+                }
             }
         }
-        if has_room_come {
-            self.pending.wake_refused(Instant::now());
+        if news != Hopes::default() {
+            self.pending.wake(news, Instant::now());
         }
     }
 
@@ -133,10 +153,11 @@ impl Scheduler {
             }
         };
         let now = Instant::now();
-        for Outcome { key, fate } in outcomes {
+        for Outcome { key, fate, spared } in outcomes {
+            spared.iter().for_each(|key| self.picture.spare(key));
             match fate {
                 Fate::Bound => {}
-                Fate::Refused => self.pending.refused(&key, now),
+                Fate::Refused(hopes) => self.pending.refused(&key, hopes, now),
                 Fate::Failed => {
                     self.picture.unassume(&key);
                     self.pending.failed(&key, now);

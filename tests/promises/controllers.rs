@@ -303,11 +303,6 @@ kind: LimitRange
 metadata: {name: web}
 spec: {limits: [{type: Container, default: {cpu: 100m}, defaultRequest: {cpu: 100m}}]}
 ---
-apiVersion: scheduling.k8s.io/v1
-kind: PriorityClass
-metadata: {name: web}
-value: 10
----
 apiVersion: node.k8s.io/v1
 kind: RuntimeClass
 metadata: {name: web}
@@ -377,7 +372,6 @@ fn kinds_that_charts_ship_are_stored_with_a_warning_and_listed() {
         ("hpa", &["Deployment/web", "cpu: <unknown>/80%", "cpu: <unknown>/70%"]),
         ("quota", &["pods: 0/10"]),
         ("sc", &["example.com/web", "Immediate"]),
-        ("pc", &["10", "false", "PreemptLowerPriority"]),
     ] {
         assert_has(&cluster.kubectl(&["get", kind]).ok(), parts);
     }

@@ -17,6 +17,7 @@ mod rbac;
 mod recovery;
 mod registry;
 mod samples;
+mod scheduling;
 mod security;
 mod services;
 mod tidy;

@@ -1,5 +1,5 @@
-//! What a new Pod gets from the cluster: its service account, its priority and how long it stays on a node that
-//! is lost. Pure functions over the Pod.
+//! What a new Pod gets from the cluster: its service account and how long it stays on a node that is lost. Pure
+//! functions over the Pod.
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
 
@@ -7,19 +7,14 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
 const LOST_NODE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 const LOST_NODE_SECONDS: i64 = 300;
 
-/// Priorities that exist in every cluster.
-const SYSTEM_PRIORITIES: [(&str, i32); 2] =
-    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
-
 /// The service account of a pod that names none.
 pub(crate) const DEFAULT_SERVICE_ACCOUNT: &str = "default";
 
-/// Fills in what the pod leaves to the cluster. `Err` is the clause of a Forbidden answer.
-pub(crate) fn complete(pod: &mut Pod) -> Result<(), String> {
-    let Some(spec) = pod.spec.as_mut() else { return Ok(()) };
+/// Fills in what the pod leaves to the cluster.
+pub(crate) fn complete(pod: &mut Pod) {
+    let Some(spec) = pod.spec.as_mut() else { return };
     name_service_account(spec);
     tolerations(spec);
-    priority(spec)
 }
 
 /// The service account of a completed pod.
@@ -57,43 +52,21 @@ fn tolerations(spec: &mut PodSpec) {
     }
 }
 
-fn priority(spec: &mut PodSpec) -> Result<(), String> {
-    let class = spec.priority_class_name.as_deref().filter(|class| !class.is_empty());
-    let value = match class {
-        None => 0,
-        Some(class) => {
-            let known = SYSTEM_PRIORITIES.iter().find(|(name, _)| *name == class);
-            known.ok_or_else(|| format!("no PriorityClass with name {class} was found"))?.1
-        }
-    };
-    if spec.priority.is_some_and(|given| given != value) {
-        return Err(format!(
-            "the integer value of priority ({}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name",
-            spec.priority.unwrap_or_default()
-        ));
-    }
-    spec.priority = Some(value);
-    spec.preemption_policy.get_or_insert_with(|| "PreemptLowerPriority".to_owned());
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn completed(spec: PodSpec) -> Result<PodSpec, String> {
+    fn completed(spec: PodSpec) -> PodSpec {
         let mut pod = Pod { spec: Some(spec), ..Pod::default() };
-        complete(&mut pod)?;
-        Ok(pod.spec.expect("kept"))
+        complete(&mut pod);
+        pod.spec.expect("kept")
     }
 
     #[test]
-    fn a_plain_pod_gets_account_priority_and_tolerations() {
-        let spec = completed(PodSpec::default()).expect("admitted");
+    fn a_plain_pod_gets_account_and_tolerations() {
+        let spec = completed(PodSpec::default());
         assert_eq!(spec.service_account_name.as_deref(), Some("default"));
         assert_eq!(spec.service_account.as_deref(), Some("default"));
-        assert_eq!(spec.priority, Some(0));
-        assert_eq!(spec.preemption_policy.as_deref(), Some("PreemptLowerPriority"));
         let keys: Vec<_> = spec.tolerations.iter().flatten().filter_map(|own| own.key.as_deref()).collect();
         assert_eq!(keys, LOST_NODE_TAINTS);
     }
@@ -107,27 +80,16 @@ mod tests {
         };
         let spec = PodSpec {
             service_account: Some("robot".to_owned()),
-            priority_class_name: Some("system-node-critical".to_owned()),
             tolerations: Some(vec![own.clone()]),
             ..PodSpec::default()
         };
-        let spec = completed(spec).expect("admitted");
+        let spec = completed(spec);
         assert_eq!(spec.service_account_name.as_deref(), Some("robot"));
-        assert_eq!(spec.priority, Some(2_000_001_000));
         let tolerations = spec.tolerations.expect("there");
         assert_eq!(tolerations.len(), 2);
         assert_eq!(tolerations[0], own);
         let all = Toleration { operator: Some("Exists".to_owned()), ..Toleration::default() };
-        let spec =
-            completed(PodSpec { tolerations: Some(vec![all]), ..PodSpec::default() }).expect("admitted");
+        let spec = completed(PodSpec { tolerations: Some(vec![all]), ..PodSpec::default() });
         assert_eq!(spec.tolerations.map(|own| own.len()), Some(1));
-    }
-
-    #[test]
-    fn unknown_and_contradicting_priorities_are_refused() {
-        let unknown = PodSpec { priority_class_name: Some("fast".to_owned()), ..PodSpec::default() };
-        assert_eq!(completed(unknown).expect_err("refused"), "no PriorityClass with name fast was found");
-        let forged = PodSpec { priority: Some(7), ..PodSpec::default() };
-        assert!(completed(forged).expect_err("refused").contains("must not be provided in pod spec"));
     }
 }

@@ -298,7 +298,7 @@ async fn endpoints_follow_pods() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_of_a_silent_node_are_replaced_elsewhere() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Cluster::start_impatient(2).await;
     let mut web = deployment("web", 2, "v1");
     // At once, rather than after the five minutes that pods get by default.
     let tolerations =

@@ -1,6 +1,8 @@
 //! Binding pods to nodes: the scheduler's write, and the `binding` subresource.
 
+use bytes::Bytes;
 use futures::future::join_all;
+use isopod_raft_store::{Compare, Op, Revision, Txn};
 use isopod_spec::core::pod::binding;
 use isopod_spec::registry;
 use isopod_spec::resource::{Target, Typed};
@@ -9,7 +11,7 @@ use k8s_openapi::api::core::v1::{self as core, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Change, Commit, Objects, Written, typed};
+use super::{Change, Commit, Objects, Written, encode, typed};
 
 /// The decision that a pod runs on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,32 @@ impl Objects {
     /// Gives a pod its node. A pod that has one already, or is being deleted, is a Conflict.
     pub async fn bind(&self, binding: &Binding) -> Result<Pod, Status> {
         self.bind_object(&binding.namespace, &binding.into(), Commit::Write).await.map(typed)
+    }
+
+    /// [`Objects::bind`] for a pod as it was seen a moment ago: unless somebody has written it since, it need not be read
+    /// and checked again.
+    pub(crate) async fn bind_seen(&self, pod: &Pod, node: &str) -> Result<(), Status> {
+        let meta = &pod.metadata;
+        let binding = Binding {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone(),
+            node: node.to_owned(),
+        };
+        let seen = meta.resource_version.as_deref().and_then(|version| version.parse().ok());
+        if let Some(seen) = seen {
+            let mut bound = pod.clone();
+            binding::bind(&mut bound, &(&binding).into(), Timestamp::now())?;
+            let key = Bytes::from(registry::kind_of::<Pod>().key(&binding.namespace, &binding.name));
+            let txn = Txn {
+                compares: vec![Compare::Modified(key.clone(), Revision(seen))],
+                ops: vec![Op::Put(key, encode(&Typed(bound))?)],
+            };
+            if self.propose(txn).await?.failed.is_none() {
+                return Ok(());
+            }
+        }
+        self.bind(&binding).await.map(drop)
     }
 
     /// [`Objects::bind`] for many at once: the writes share Raft entries. Answers are in the order given.

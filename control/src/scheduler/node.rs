@@ -1,52 +1,30 @@
 //! One node as the scheduler sees it: what it has, and what the pods on it take.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use isopod_spec::quantity::Amount;
 use k8s_openapi::api::core::v1::{Node, Taint};
 
+use super::refusal::Rejection;
 use super::resources::Resources;
 use super::wants::{HostPort, Wants};
 use super::{affinity, taints};
+use crate::cache::ObjectKey;
 use crate::controllers::facts::StringMap;
 
-/// Why a pod cannot go to a node. The words are Kubernetes', since users and tools know them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Rejection {
-    Unschedulable,
-    Tainted,
-    NotSelected,
-    PortsTaken,
-    TooManyPods,
-    Insufficient(String),
-}
-
-impl Rejection {
-    /// The reason in an event.
-    pub(super) fn words(&self) -> String {
-        match self {
-            Rejection::Unschedulable => "node(s) were unschedulable".to_owned(),
-            Rejection::Tainted => "node(s) had untolerated taint(s)".to_owned(),
-            Rejection::NotSelected => "node(s) didn't match Pod's node affinity/selector".to_owned(),
-            Rejection::PortsTaken => "node(s) didn't have free ports for the requested pod ports".to_owned(),
-            Rejection::TooManyPods => "Too many pods".to_owned(),
-            Rejection::Insufficient(resource) => format!("Insufficient {resource}"),
-        }
-    }
-}
+/// The taint of a cordoned node.
+const CORDON: &str = "node.kubernetes.io/unschedulable";
 
 /// A node and its load.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub(super) struct NodeState {
+    pub(super) name: Arc<str>,
     /// `None` while pods are bound to a node that does not exist (any more).
     facts: Option<Facts>,
-    used: Resources,
-    counted_cpu_milli: i64,
-    counted_memory_bytes: i64,
-    pods: i64,
-    ports: Vec<HostPort>,
-    of_owner: HashMap<Arc<str>, u32>,
+    load: Load,
+    /// The pods that are counted here.
+    pub(super) pods: BTreeSet<ObjectKey>,
 }
 
 /// What the Node object says.
@@ -57,13 +35,45 @@ struct Facts {
     is_unschedulable: bool,
     allocatable: Resources,
     pods_max: i64,
+    /// Sizes of the images that it has, by each of their names.
+    images: BTreeMap<String, i64>,
+}
+
+/// What pods take.
+#[derive(Debug, Clone, Default)]
+struct Load {
+    used: Resources,
+    counted_cpu_milli: i64,
+    counted_memory_bytes: i64,
+    pods: i64,
+    ports: Vec<HostPort>,
+}
+
+/// Shares of cpu and memory that are taken, each from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Shares {
+    pub(super) cpu: f64,
+    pub(super) memory: f64,
 }
 
 impl NodeState {
+    /// A node of which only the name is known.
+    pub(super) fn new(name: Arc<str>) -> NodeState {
+        NodeState { name, facts: None, load: Load::default(), pods: BTreeSet::new() }
+    }
+
     /// Takes over what the Node object says now; true when that can matter to a waiting pod.
     pub(super) fn observe(&mut self, node: Option<&Node>) -> bool {
-        let facts = node.map(Facts::of);
-        let changed = facts != self.facts;
+        let mut facts = node.map(Facts::of);
+        if let (Some(new), Some(old)) = (&mut facts, &mut self.facts) {
+            // Images only make a node better or worse.
+            std::mem::swap(&mut old.images, &mut new.images);
+            let changed = old != new;
+            std::mem::swap(&mut old.images, &mut new.images);
+            self.facts = facts;
+            return changed;
+        }
+        let changed = facts.is_some() != self.facts.is_some();
         self.facts = facts;
         changed
     }
@@ -75,74 +85,86 @@ impl NodeState {
 
     /// True when neither a node nor pods are left.
     pub(super) fn is_gone(&self) -> bool {
-        self.facts.is_none() && self.pods == 0
+        self.facts.is_none() && self.load.pods == 0
     }
 
-    /// Counts a pod in.
+    /// The value of a label.
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
+        self.facts.as_ref()?.labels.get(key).map(String::as_str)
+    }
+
+    /// The images that it has, with their sizes in bytes.
+    pub(super) fn images(&self) -> impl Iterator<Item = (&String, i64)> {
+        self.facts.iter().flat_map(|facts| &facts.images).map(|(name, size)| (name, *size))
+    }
+
+    /// The size of an image that it has.
+    pub(super) fn image_bytes(&self, image: &str) -> Option<i64> {
+        self.facts.as_ref()?.images.get(image).copied()
+    }
+
+    /// Counts what a pod takes.
     pub(super) fn add(&mut self, wants: &Wants) {
-        self.pods += 1;
-        self.used.add(&wants.request.stated);
-        self.counted_cpu_milli += wants.request.counted_cpu_milli;
-        self.counted_memory_bytes += wants.request.counted_memory_bytes;
-        self.ports.extend(wants.ports.iter().cloned());
-        if let Some(owner) = &wants.owner {
-            *self.of_owner.entry(owner.clone()).or_default() += 1;
-        }
+        let load = &mut self.load;
+        load.pods += 1;
+        load.used.add(&wants.request.stated);
+        load.counted_cpu_milli += wants.request.counted_cpu_milli;
+        load.counted_memory_bytes += wants.request.counted_memory_bytes;
+        load.ports.extend(wants.ports.iter().cloned());
     }
 
-    /// Counts a pod out.
+    /// The opposite of [`NodeState::add`].
     pub(super) fn remove(&mut self, wants: &Wants) {
-        self.pods -= 1;
-        self.used.subtract(&wants.request.stated);
-        self.counted_cpu_milli -= wants.request.counted_cpu_milli;
-        self.counted_memory_bytes -= wants.request.counted_memory_bytes;
+        let load = &mut self.load;
+        load.pods -= 1;
+        load.used.subtract(&wants.request.stated);
+        load.counted_cpu_milli -= wants.request.counted_cpu_milli;
+        load.counted_memory_bytes -= wants.request.counted_memory_bytes;
         for port in &wants.ports {
-            if let Some(position) = self.ports.iter().position(|taken| taken == port) {
-                self.ports.swap_remove(position);
-            }
-        }
-        if let Some(owner) = &wants.owner
-            && let Some(count) = self.of_owner.get_mut(owner)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.of_owner.remove(owner);
+            if let Some(position) = load.ports.iter().position(|taken| taken == port) {
+                load.ports.swap_remove(position);
             }
         }
     }
 
     /// Whether the node suits such pods at all, whatever runs on it.
-    pub(super) fn suits(&self, name: &str, wants: &Wants) -> Result<(), Rejection> {
+    pub(super) fn suits(&self, wants: &Wants) -> Result<(), Rejection> {
         let Some(facts) = &self.facts else { return Err(Rejection::Unschedulable) };
-        let cordon = Taint {
-            key: "node.kubernetes.io/unschedulable".to_owned(),
-            effect: "NoSchedule".to_owned(),
-            ..Taint::default()
-        };
-        if facts.is_unschedulable && !taints::is_tolerated(&cordon, &wants.tolerations) {
+        if facts.is_unschedulable && !tolerates_cordon(wants) {
             return Err(Rejection::Unschedulable);
         }
-        let mut repelling = facts.taints.iter().filter(|taint| taints::repels(taint));
-        if repelling.any(|taint| !taints::is_tolerated(taint, &wants.tolerations)) {
+        if !self.is_tolerated(wants) {
             return Err(Rejection::Tainted);
         }
-        if !affinity::admits(wants, name, &facts.labels) {
+        if !self.is_selected(wants) {
             return Err(Rejection::NotSelected);
         }
         Ok(())
     }
 
+    /// True when such pods tolerate its taints.
+    pub(super) fn is_tolerated(&self, wants: &Wants) -> bool {
+        let taints = self.facts.as_ref().map(|facts| facts.taints.as_slice()).unwrap_or_default();
+        let mut repelling = taints.iter().filter(|taint| taints::repels(taint));
+        repelling.all(|taint| taints::is_tolerated(taint, &wants.tolerations))
+    }
+
+    /// True when it is one of the nodes that such pods insist on.
+    pub(super) fn is_selected(&self, wants: &Wants) -> bool {
+        self.facts.as_ref().is_some_and(|facts| affinity::admits(wants, &self.name, &facts.labels))
+    }
+
     /// True when there is room for the pod now. [`NodeState::shortages`] says what is missing.
     pub(super) fn has_room(&self, wants: &Wants) -> bool {
         let Some(facts) = &self.facts else { return false };
-        let (free, asked) = (&facts.allocatable, &wants.request.stated);
+        let (all, asked, used) = (&facts.allocatable, &wants.request.stated, &self.load.used);
         let fits = |asked: i64, used: i64, all: i64| asked == 0 || asked + used <= all;
-        self.pods < facts.pods_max
-            && fits(asked.cpu_milli, self.used.cpu_milli, free.cpu_milli)
-            && fits(asked.memory_bytes, self.used.memory_bytes, free.memory_bytes)
-            && fits(asked.storage_bytes, self.used.storage_bytes, free.storage_bytes)
+        self.load.pods < facts.pods_max
+            && fits(asked.cpu_milli, used.cpu_milli, all.cpu_milli)
+            && fits(asked.memory_bytes, used.memory_bytes, all.memory_bytes)
+            && fits(asked.storage_bytes, used.storage_bytes, all.storage_bytes)
             && (wants.ports.is_empty() || !self.has_port_taken(wants))
-            && (asked.other.is_empty() || self.missing_other(facts, wants).next().is_none())
+            && asked.other.iter().all(|(name, asked)| fits(*asked, used.of_other(name), all.of_other(name)))
     }
 
     /// Why there is no room: every reason.
@@ -151,80 +173,82 @@ impl NodeState {
         if self.has_port_taken(wants) {
             return vec![Rejection::PortsTaken];
         }
-        let (all, asked) = (&facts.allocatable, &wants.request.stated);
+        let (all, asked, used) = (&facts.allocatable, &wants.request.stated, &self.load.used);
         let mut reasons = Vec::new();
-        if self.pods >= facts.pods_max {
+        if self.load.pods >= facts.pods_max {
             reasons.push(Rejection::TooManyPods);
         }
-        for (name, asked, used, all) in [
-            ("cpu", asked.cpu_milli, self.used.cpu_milli, all.cpu_milli),
-            ("memory", asked.memory_bytes, self.used.memory_bytes, all.memory_bytes),
-            ("ephemeral-storage", asked.storage_bytes, self.used.storage_bytes, all.storage_bytes),
-        ] {
-            if asked > 0 && asked + used > all {
+        let mut compare = |name: &str, asked: i64, used: i64, all: i64| {
+            if asked > 0 && asked > all {
+                reasons.push(Rejection::NeverEnough(name.to_owned()));
+            } else if asked > 0 && asked + used > all {
                 reasons.push(Rejection::Insufficient(name.to_owned()));
             }
+        };
+        compare("cpu", asked.cpu_milli, used.cpu_milli, all.cpu_milli);
+        compare("memory", asked.memory_bytes, used.memory_bytes, all.memory_bytes);
+        compare("ephemeral-storage", asked.storage_bytes, used.storage_bytes, all.storage_bytes);
+        for (name, asked) in &asked.other {
+            compare(name, *asked, used.of_other(name), all.of_other(name));
         }
-        reasons.extend(self.missing_other(facts, wants).map(|name| Rejection::Insufficient(name.clone())));
         reasons
     }
 
-    /// True when the pod would fit if nothing else ran here.
-    pub(super) fn is_large_enough(&self, wants: &Wants) -> bool {
-        let Some(facts) = &self.facts else { return false };
-        let empty = NodeState { facts: Some(facts.clone()), ..NodeState::default() };
-        empty.has_room(wants)
-    }
-
     fn has_port_taken(&self, wants: &Wants) -> bool {
-        wants.ports.iter().any(|port| self.ports.iter().any(|taken| taken.collides(port)))
+        wants.ports.iter().any(|port| self.load.ports.iter().any(|taken| taken.collides(port)))
     }
 
-    fn missing_other<'a>(&'a self, facts: &'a Facts, wants: &'a Wants) -> impl Iterator<Item = &'a String> {
-        let asked = wants.request.stated.other.iter().filter(|(_, asked)| **asked > 0);
-        let amount = |amounts: &Resources, name: &String| amounts.other.get(name).copied().unwrap_or(0);
-        asked
-            .filter(move |(name, asked)| {
-                **asked + amount(&self.used, name) > amount(&facts.allocatable, name)
-            })
-            .map(|(name, _)| name)
-    }
-
-    /// How many pods of the same owner run here.
-    pub(super) fn siblings(&self, wants: &Wants) -> u32 {
-        wants.owner.as_ref().and_then(|owner| self.of_owner.get(owner)).copied().unwrap_or(0)
-    }
-
-    /// What the pod's preferences say of the node: the weight of its affinity, and the taints that discourage it.
-    pub(super) fn preference(&self, name: &str, wants: &Wants) -> (i64, i64) {
+    /// The weight of the pod's node preferences that it meets, and the number of taints that discourage the pod.
+    pub(super) fn preference(&self, wants: &Wants) -> (i64, i64) {
         let Some(facts) = &self.facts else { return (0, 0) };
         let discouraging = taints::discouraging(&facts.taints, &wants.tolerations);
-        (affinity::preference(wants, name, &facts.labels), discouraging)
+        (affinity::preference(wants, &self.name, &facts.labels), discouraging)
     }
 
-    /// The share of cpu and memory that is taken once the pod is here, each from 0 to 1.
-    pub(super) fn load_with(&self, wants: &Wants) -> (f64, f64) {
-        let Some(facts) = &self.facts else { return (1.0, 1.0) };
+    /// What is taken once the pod is here, with a default for containers that do not say what they take.
+    pub(super) fn counted_with(&self, wants: &Wants) -> Shares {
+        let cpu = self.load.counted_cpu_milli + wants.request.counted_cpu_milli;
+        self.shares(cpu, self.load.counted_memory_bytes + wants.request.counted_memory_bytes)
+    }
+
+    /// What is taken once the pod is here, as stated.
+    pub(super) fn stated_with(&self, wants: &Wants) -> Shares {
+        let (used, asked) = (&self.load.used, &wants.request.stated);
+        self.shares(used.cpu_milli + asked.cpu_milli, used.memory_bytes + asked.memory_bytes)
+    }
+
+    fn shares(&self, cpu_milli: i64, memory_bytes: i64) -> Shares {
+        let Some(facts) = &self.facts else { return Shares { cpu: 1.0, memory: 1.0 } };
         #[expect(clippy::cast_precision_loss, reason = "amounts are far below 2^52")]
         let share = |used: i64, all: i64| if all <= 0 { 1.0 } else { (used as f64 / all as f64).min(1.0) };
-        let cpu = self.counted_cpu_milli + wants.request.counted_cpu_milli;
-        let memory = self.counted_memory_bytes + wants.request.counted_memory_bytes;
-        (share(cpu, facts.allocatable.cpu_milli), share(memory, facts.allocatable.memory_bytes))
+        let (cpu, memory) = (facts.allocatable.cpu_milli, facts.allocatable.memory_bytes);
+        Shares { cpu: share(cpu_milli, cpu), memory: share(memory_bytes, memory) }
     }
+}
+
+fn tolerates_cordon(wants: &Wants) -> bool {
+    let cordon = Taint { key: CORDON.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
+    taints::is_tolerated(&cordon, &wants.tolerations)
 }
 
 impl Facts {
     fn of(node: &Node) -> Facts {
-        let spec = node.spec.clone().unwrap_or_default();
+        let spec = node.spec.as_ref();
         let status = node.status.as_ref();
         let allocatable = status.and_then(|status| status.allocatable.as_ref().or(status.capacity.as_ref()));
         let pods = allocatable.and_then(|amounts| amounts.get("pods"));
+        let images = status.and_then(|status| status.images.as_ref()).into_iter().flatten();
+        let named = images.flat_map(|image| {
+            let size = image.size_bytes.unwrap_or(0);
+            image.names.iter().flatten().map(move |name| (name.clone(), size))
+        });
         Facts {
             labels: node.metadata.labels.clone().unwrap_or_default(),
-            taints: spec.taints.unwrap_or_default(),
-            is_unschedulable: spec.unschedulable == Some(true),
+            taints: spec.and_then(|spec| spec.taints.clone()).unwrap_or_default(),
+            is_unschedulable: spec.is_some_and(|spec| spec.unschedulable == Some(true)),
             allocatable: Resources::of(allocatable),
             pods_max: pods.and_then(|pods| Amount::parse(&pods.0).ok()).map_or(0, Amount::value),
+            images: named.collect(),
         }
     }
 }

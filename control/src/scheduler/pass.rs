@@ -1,16 +1,17 @@
 //! One pass over waiting pods: a node for each, or the reason why there is none.
 //!
-//! Pods that want the same share everything that does not depend on load, so a pass costs little more per pod than
-//! looking at the room on each node once.
+//! Pods that want the same share what does not depend on load ([`Class`]), so a pass costs little more per pod than
+//! comparing the nodes once. Pure: the same picture and pods give the same decisions.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::node::Rejection;
+use super::class::{Class, Move};
 use super::picture::Picture;
-use super::score;
+use super::preemption::{self, Plan, Victim};
+use super::refusal::{self, Hopes, Refusal};
+use super::tallies::Presence;
 use super::wants::Wants;
 use crate::cache::ObjectKey;
 
@@ -23,125 +24,129 @@ pub(super) struct Candidate {
 }
 
 /// What a pass says about one pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Decision {
     /// It goes to this node.
     Bind(Arc<str>),
-    /// No node can take it; the message says why, for each kind of reason.
-    Refuse(Arc<str>),
+    /// No node can take it; `kept` is the node on which room is kept for it.
+    Refuse { refusal: Refusal, kept: Option<Arc<str>> },
+    /// It waits for others to leave this node.
+    Preempt { node: Arc<str>, victims: Vec<Victim>, refusal: Refusal },
 }
 
 /// Decides about the pods in the given order. A decided pod counts on its node for those after it. Of equally good nodes
 /// the first from `start` on is taken.
 pub(super) fn pass(picture: &mut Picture, pods: &[Candidate], start: usize) -> Vec<Decision> {
-    let mut classes: Vec<Class> = Vec::new();
-    let mut decisions = Vec::with_capacity(pods.len());
-    for (number, pod) in pods.iter().enumerate() {
-        let position = classes.iter().position(|class| class.wants == pod.wants).unwrap_or_else(|| {
-            classes.push(Class::new(picture, pod.wants.clone()));
-            classes.len() - 1
-        });
-        let class = &mut classes[position];
-        let decision = match class.best(picture, start.wrapping_add(number)) {
-            Some(node) => {
-                picture.assume(&pod.key, &pod.pod, node, class.wants.clone());
-                Decision::Bind(picture.nodes()[node].0.clone())
+    picture.thin_out();
+    let mut pass = Pass { picture, classes: Vec::new(), moves: Vec::new() };
+    let decide = |(number, pod)| pass.decide(pod, start.wrapping_add(number));
+    pods.iter().enumerate().map(decide).collect()
+}
+
+struct Pass<'a> {
+    picture: &'a mut Picture,
+    /// The class of the last pod comes last.
+    classes: Vec<Class>,
+    moves: Vec<Move>,
+}
+
+impl Pass<'_> {
+    fn decide(&mut self, pod: &Candidate, start: usize) -> Decision {
+        let kept = self.picture.unreserve(&pod.key);
+        self.moves.extend(kept.map(|slot| Move { slot, pod: None }));
+        let mut class = self.class(pod);
+        let own = kept.filter(|slot| class.allows(*slot));
+        let mut found = own.or_else(|| class.best(start));
+        if found.is_none() && self.picture.unreserve_below(pod.wants.priority) {
+            self.classes.clear();
+            class = self.class(pod);
+            found = class.best(start);
+        }
+        match found {
+            Some(slot) => {
+                self.picture.assume(&pod.key, &pod.pod, slot, class.wants.clone());
+                self.moves.push(Move { slot, pod: Some(class.wants.clone()) });
+                self.classes.push(class);
+                Decision::Bind(self.picture.nodes()[slot].name.clone())
             }
-            None => Decision::Refuse(class.refusal(picture)),
+            None => self.refuse(pod, class, kept),
+        }
+    }
+
+    /// The class of a pod, taken out of the known ones, and up to date.
+    fn class(&mut self, pod: &Candidate) -> Class {
+        let is_same = |class: &Class| Arc::ptr_eq(&class.wants, &pod.wants) || class.wants == pod.wants;
+        match self.classes.iter().rposition(is_same) {
+            Some(position) => {
+                let mut class = self.classes.swap_remove(position);
+                class.follow(self.picture, &self.moves);
+                class
+            }
+            None => Class::new(self.picture, pod.wants.clone(), self.moves.len()),
+        }
+    }
+
+    fn refuse(&mut self, pod: &Candidate, mut class: Class, kept: Option<usize>) -> Decision {
+        if let Some(slot) = kept.filter(|slot| self.is_emptying(*slot, pod.wants.priority)) {
+            let why = "not eligible due to a terminating pod on the nominated node.";
+            let refusal = self.told(&class, why);
+            self.keep_room(pod, slot);
+            self.classes.push(class);
+            return Decision::Refuse { refusal, kept: Some(self.picture.nodes()[slot].name.clone()) };
+        }
+        if let Some(refusal) = class.known_refusal(self.moves.len()) {
+            self.classes.push(class);
+            return Decision::Refuse { refusal, kept: None };
+        }
+        let refusal = if self.picture.existing() == 0 {
+            self.told(&class, "")
+        } else if pod.wants.is_patient {
+            self.told(&class, "not eligible due to preemptionPolicy=Never.")
+        } else {
+            match preemption::find(self.picture, &mut class) {
+                Ok(plan) => return self.preempt(pod, &class, plan),
+                Err(reasons) => {
+                    let why = refusal::listed(self.picture.existing(), &reasons);
+                    self.told(&class, &why)
+                }
+            }
         };
-        decisions.push(decision);
-    }
-    decisions
-}
-
-/// Pods that want the same.
-struct Class {
-    wants: Arc<Wants>,
-    /// Nodes that suit such pods, with the part of their score that load does not change.
-    suitable: Vec<(usize, f64)>,
-    /// How many nodes do not suit them, by reason.
-    unsuitable: BTreeMap<Rejection, usize>,
-    /// Set once no node has room: for the rest of the pass none will.
-    refusal: Option<Arc<str>>,
-}
-
-impl Class {
-    fn new(picture: &Picture, wants: Arc<Wants>) -> Class {
-        let mut nodes = Vec::new();
-        let mut unsuitable = BTreeMap::new();
-        for (slot, (name, node)) in picture.nodes().iter().enumerate().filter(|(_, (_, node))| node.exists())
-        {
-            match node.suits(name, &wants) {
-                Ok(()) => nodes.push((slot, node.preference(name, &wants))),
-                Err(reason) => *unsuitable.entry(reason).or_default() += 1,
-            }
-        }
-        let preferences: Vec<(i64, i64)> = nodes.iter().map(|(_, preference)| *preference).collect();
-        let scores = score::preferences(&preferences);
-        let suitable = nodes.into_iter().zip(scores).map(|((slot, _), score)| (slot, score)).collect();
-        Class { wants, suitable, unsuitable, refusal: None }
+        class.keep_refusal(self.moves.len(), &refusal);
+        self.classes.push(class);
+        Decision::Refuse { refusal, kept: None }
     }
 
-    /// The slot of the best node with room.
-    fn best(&self, picture: &Picture, start: usize) -> Option<usize> {
-        if self.refusal.is_some() || self.suitable.is_empty() {
-            return None;
+    fn preempt(&mut self, pod: &Candidate, class: &Class, plan: Plan) -> Decision {
+        let refusal = Refusal { hopes: Hopes::ANY, ..self.told(class, "") };
+        for victim in &plan.victims {
+            self.picture.expect_to_leave(&victim.key);
         }
-        let (before, after) = self.suitable.split_at(start % self.suitable.len());
-        let from_start = || after.iter().chain(before);
-        let node = |slot: usize| &picture.nodes()[slot].1;
-        let most_siblings = match self.wants.owner {
-            Some(_) => from_start().map(|(slot, _)| node(*slot).siblings(&self.wants)).max().unwrap_or(0),
-            None => 0,
-        };
-        let mut best: Option<(f64, usize)> = None;
-        for (slot, preference) in from_start().filter(|(slot, _)| node(*slot).has_room(&self.wants)) {
-            let score = preference + score::load(node(*slot), &self.wants, most_siblings);
-            if best.is_none_or(|(best, _)| score > best) {
-                best = Some((score, *slot));
-            }
-        }
-        best.map(|(_, slot)| slot)
+        self.keep_room(pod, plan.slot);
+        // What the others counted on has changed.
+        self.classes.clear();
+        let node = self.picture.nodes()[plan.slot].name.clone();
+        Decision::Preempt { node, victims: plan.victims, refusal }
     }
 
-    /// The message for pods of this class that found no node.
-    fn refusal(&mut self, picture: &Picture) -> Arc<str> {
-        if let Some(refusal) = &self.refusal {
-            return refusal.clone();
-        }
-        let mut reasons = self.unsuitable.clone();
-        let mut helpless: usize = self.unsuitable.values().sum();
-        for (slot, _) in &self.suitable {
-            let node = &picture.nodes()[*slot].1;
-            for reason in node.shortages(&self.wants) {
-                *reasons.entry(reason).or_default() += 1;
-            }
-            helpless += usize::from(!node.is_large_enough(&self.wants));
-        }
-        let refusal: Arc<str> = message(picture.existing(), &reasons, helpless).into();
-        self.refusal = Some(refusal.clone());
-        refusal
+    fn keep_room(&mut self, pod: &Candidate, slot: usize) {
+        self.picture.reserve(&pod.key, slot, pod.wants.clone());
+        self.moves.push(Move { slot, pod: None });
     }
-}
 
-/// Kubernetes' words: how many nodes there are, how many fail for each reason, and that evicting others would not help.
-fn message(nodes: usize, reasons: &BTreeMap<Rejection, usize>, helpless: usize) -> String {
-    if nodes == 0 {
-        return "no nodes available to schedule pods".to_owned();
+    /// True when pods of a lower priority are leaving the node.
+    fn is_emptying(&self, slot: usize, priority: i32) -> bool {
+        let mut pods = self.picture.pods_on(slot);
+        pods.any(|(_, placed)| placed.presence == Presence::Leaves && placed.wants.priority < priority)
     }
-    let available = format!("0/{nodes} nodes are available");
-    let mut reasons: Vec<String> =
-        reasons.iter().map(|(reason, count)| format!("{count} {}", reason.words())).collect();
-    reasons.sort();
-    let victims = [
-        (nodes.saturating_sub(helpless), "No preemption victims found for incoming pod"),
-        (helpless, "Preemption is not helpful for scheduling"),
-    ];
-    let mut victims: Vec<String> = victims
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, words)| format!("{count} {words}"))
-        .collect();
-    victims.sort();
-    format!("{available}: {}. preemption: {available}: {}.", reasons.join(", "), victims.join(", "))
+
+    /// Why there is no node, and why nobody makes room.
+    fn told(&self, class: &Class, preemption: &str) -> Refusal {
+        let obstacles = class.all_obstacles(self.picture);
+        let mut message = obstacles.message();
+        if !preemption.is_empty() {
+            message.push_str(" preemption: ");
+            message.push_str(preemption);
+        }
+        Refusal { message: message.into(), hopes: obstacles.hopes() }
+    }
 }

@@ -4,14 +4,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use super::pass::Candidate;
-use super::wants::Wants;
+use super::refusal::Hopes;
+use super::wants::Recent;
 use crate::cache::{Delta, ObjectKey};
 use crate::controllers::facts;
 
@@ -30,7 +30,10 @@ pub(super) struct Pending {
     waiting: HashMap<ObjectKey, Waiting>,
     active: BTreeSet<Rank>,
     timers: BTreeSet<(Instant, ObjectKey)>,
+    /// Refused pods that wait for a change of the cluster.
+    hoping: BTreeSet<ObjectKey>,
     arrivals: u64,
+    recent: Recent,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,7 @@ enum Stage {
     /// Decided; the decision is being written.
     Deciding,
     /// Refused, not to be tried before the first time, and to be tried at the second.
-    Parked { not_before: Instant, timer: Instant },
+    Parked { not_before: Instant, timer: Instant, hopes: Hopes },
 }
 
 impl Pending {
@@ -67,7 +70,7 @@ impl Pending {
                 return;
             }
             if old.metadata.uid == pod.metadata.uid && waiting.stage == Stage::Deciding {
-                waiting.candidate.wants = Arc::new(Wants::of(pod));
+                waiting.candidate.wants = self.recent.of(pod);
                 return;
             }
             self.remove(&change.key);
@@ -75,17 +78,21 @@ impl Pending {
         self.arrivals += 1;
         let priority = pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or(0);
         let rank = (Reverse(priority), self.arrivals, change.key.clone());
-        let wants = Arc::new(Wants::of(pod));
+        let wants = self.recent.of(pod);
         let candidate = Candidate { key: change.key.clone(), pod: pod.clone(), wants };
         let stage = Stage::Active;
         self.active.insert(rank.clone());
         self.waiting.insert(change.key.clone(), Waiting { candidate, rank, stage, attempts: 0 });
     }
 
-    /// The cluster changed so that refused pods may find a node: they are tried again once their backoff is over.
-    pub(super) fn wake_refused(&mut self, now: Instant) {
-        let parked: Vec<ObjectKey> = self.timers.iter().map(|(_, key)| key.clone()).collect();
-        for key in parked {
+    /// The cluster changed in such ways: refused pods whom that may help are tried again once their backoff is over.
+    pub(super) fn wake(&mut self, changes: Hopes, now: Instant) {
+        let may_help = |key: &&ObjectKey| match self.waiting.get(*key).map(|waiting| waiting.stage) {
+            Some(Stage::Parked { hopes, .. }) => hopes.meet(changes),
+            _ => false,
+        };
+        let called: Vec<ObjectKey> = self.hoping.iter().filter(may_help).cloned().collect();
+        for key in called {
             let Some(Stage::Parked { not_before, .. }) = self.waiting.get(&key).map(|waiting| waiting.stage)
             else {
                 continue;
@@ -93,7 +100,7 @@ impl Pending {
             if not_before <= now {
                 self.activate(&key);
             } else {
-                self.park(&key, not_before, not_before);
+                self.park(&key, not_before, not_before, Hopes::default());
             }
         }
     }
@@ -119,16 +126,16 @@ impl Pending {
         taken
     }
 
-    /// No node could take the pod: it waits for a change of the cluster.
-    pub(super) fn refused(&mut self, key: &ObjectKey, now: Instant) {
+    /// No node could take the pod: it waits for a change of the cluster that may help.
+    pub(super) fn refused(&mut self, key: &ObjectKey, hopes: Hopes, now: Instant) {
         let not_before = now + self.backoff(key);
-        self.park(key, not_before, now + PARKED_MAX);
+        self.park(key, not_before, now + PARKED_MAX, hopes);
     }
 
     /// The decision could not be written: the pod is tried again soon.
     pub(super) fn failed(&mut self, key: &ObjectKey, now: Instant) {
         let due = now + self.backoff(key);
-        self.park(key, due, due);
+        self.park(key, due, due, Hopes::default());
     }
 
     /// When a pod has to be tried although nothing changes.
@@ -141,29 +148,33 @@ impl Pending {
         BACKOFF_FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(8)).min(BACKOFF_MAX)
     }
 
-    fn park(&mut self, key: &ObjectKey, not_before: Instant, timer: Instant) {
+    fn park(&mut self, key: &ObjectKey, not_before: Instant, timer: Instant, hopes: Hopes) {
+        self.unpark(key);
         let Some(waiting) = self.waiting.get_mut(key) else { return };
-        if let Stage::Parked { timer, .. } = waiting.stage {
-            self.timers.remove(&(timer, key.clone()));
-        }
-        waiting.stage = Stage::Parked { not_before, timer };
+        waiting.stage = Stage::Parked { not_before, timer, hopes };
         self.timers.insert((timer, key.clone()));
+        if hopes != Hopes::default() {
+            self.hoping.insert(key.clone());
+        }
     }
 
     fn activate(&mut self, key: &ObjectKey) {
+        self.unpark(key);
         let Some(waiting) = self.waiting.get_mut(key) else { return };
-        if let Stage::Parked { timer, .. } = waiting.stage {
-            self.timers.remove(&(timer, key.clone()));
-        }
         waiting.stage = Stage::Active;
         self.active.insert(waiting.rank.clone());
     }
 
     fn remove(&mut self, key: &ObjectKey) {
+        self.unpark(key);
         let Some(waiting) = self.waiting.remove(key) else { return };
         self.active.remove(&waiting.rank);
-        if let Stage::Parked { timer, .. } = waiting.stage {
+    }
+
+    fn unpark(&mut self, key: &ObjectKey) {
+        if let Some(Stage::Parked { timer, .. }) = self.waiting.get(key).map(|waiting| waiting.stage) {
             self.timers.remove(&(timer, key.clone()));
+            self.hoping.remove(key);
         }
     }
 }

@@ -42,6 +42,11 @@ impl Resources {
         resources
     }
 
+    /// An amount of a resource that is neither cpu nor memory nor storage.
+    pub(super) fn of_other(&self, name: &str) -> i64 {
+        self.other.get(name).copied().unwrap_or(0)
+    }
+
     /// Adds `more` to each amount.
     pub(super) fn add(&mut self, more: &Resources) {
         self.cpu_milli += more.cpu_milli;

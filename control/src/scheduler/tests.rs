@@ -1,24 +1,36 @@
-//! Who goes where, why not, and in which order.
+//! Who goes where, and why not.
+
+mod capacity;
+mod naive;
+mod preemption;
+mod queue;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use expect_test::expect;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetSpec};
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, Node, NodeSpec, NodeStatus, Pod, PodSpec, ResourceRequirements, Taint,
     Toleration,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use proptest::prelude::*;
-use tokio::time::Instant;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 
 use super::pass::{Candidate, Decision, pass};
-use super::pending::Pending;
 use super::picture::Picture;
 use super::wants::Wants;
-use crate::cache::{Delta, ObjectKey};
+use crate::cache::{Change, Delta, ObjectKey};
+use crate::controllers::facts::StringMap;
+
+fn string_map(pairs: &[(&str, &str)]) -> StringMap {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn selector(pairs: &[(&str, &str)]) -> LabelSelector {
+    LabelSelector { match_labels: Some(string_map(pairs)), ..LabelSelector::default() }
+}
 
 fn quantities(amounts: &[(&str, &str)]) -> BTreeMap<String, Quantity> {
     amounts.iter().map(|(name, amount)| ((*name).to_owned(), Quantity((*amount).to_owned()))).collect()
@@ -63,6 +75,11 @@ fn with(mut pod: Pod, change: impl FnOnce(&mut PodSpec)) -> Pod {
     pod
 }
 
+fn labelled(mut pod: Pod, pairs: &[(&str, &str)]) -> Pod {
+    pod.metadata.labels.get_or_insert_default().extend(string_map(pairs));
+    pod
+}
+
 fn bound(mut pod: Pod, node: &str) -> Pod {
     pod.spec.as_mut().unwrap().node_name = Some(node.into());
     pod
@@ -97,12 +114,16 @@ fn candidate(pod: Pod) -> Candidate {
     Candidate { key: ObjectKey::of(&pod.metadata), wants: Arc::new(Wants::of(&pod)), pod: Arc::new(pod) }
 }
 
-/// The node of each pod, or the reason why it has none.
+/// The node of each pod, or the reason why it has none; after that, who has to leave which node for it.
 fn decide(picture: &mut Picture, pods: Vec<Pod>) -> Vec<String> {
     let candidates: Vec<Candidate> = pods.into_iter().map(candidate).collect();
     let decisions = pass(picture, &candidates, 0).into_iter().map(|decision| match decision {
         Decision::Bind(node) => node.to_string(),
-        Decision::Refuse(message) => message.to_string(),
+        Decision::Refuse { refusal, .. } => refusal.message.to_string(),
+        Decision::Preempt { node, victims, refusal } => {
+            let names: Vec<&str> = victims.iter().map(|victim| victim.key.name()).collect();
+            format!("{} {node} without {names:?}", refusal.message)
+        }
     });
     decisions.collect()
 }
@@ -155,7 +176,15 @@ fn a_discouraging_taint_is_avoided_while_there_is_another_node() {
 fn pods_of_one_owner_are_spread_and_others_go_where_there_is_room() {
     let nodes = ["n1", "n2", "n3"].map(|name| node(name, "4", "4Gi", "110"));
     let mut picture = picture(&nodes, &[]);
-    let pods = (0..6).map(|number| owned(pod(&format!("p{number}"), &[("cpu", "100m")]), "rs")).collect();
+    let set = ReplicaSet {
+        metadata: ObjectMeta { uid: Some("rs".into()), ..pod("web", &[]).metadata },
+        spec: Some(ReplicaSetSpec { selector: selector(&[("app", "web")]), ..ReplicaSetSpec::default() }),
+        status: None,
+    };
+    assert!(!picture.observe_other(&Change::ReplicaSet(created(&set.metadata, &set))));
+    let web =
+        |number| labelled(owned(pod(&format!("p{number}"), &[("cpu", "100m")]), "rs"), &[("app", "web")]);
+    let pods = (0..6).map(web).collect();
     let mut chosen = decide(&mut picture, pods);
     chosen.sort();
     assert_eq!(chosen, ["n1", "n1", "n2", "n2", "n3", "n3"]);
@@ -208,19 +237,20 @@ fn room_comes_back_when_a_pod_ends_or_a_binding_fails() {
     assert_eq!(one(&mut picture, large("a")), "n1");
     assert_ne!(one(&mut picture, large("b")), "n1");
     // The change that shows the assumed pod unbound still is older than the decision.
-    assert!(!picture.observe_pod(&created(&large("a").metadata, &large("a"))));
+    assert!(!picture.observe_pod(&created(&large("a").metadata, &large("a"))).pods_leave);
     assert_ne!(one(&mut picture, large("b")), "n1");
     picture.unassume(&ObjectKey::new("ns", "a"));
     assert_eq!(one(&mut picture, large("b")), "n1");
     let b = bound(large("b"), "n1");
-    assert!(!picture.observe_pod(&created(&b.metadata, &b)));
+    let news = picture.observe_pod(&created(&b.metadata, &b));
+    assert!(news.pods_come && !news.pods_leave);
     picture.unassume(&ObjectKey::new("ns", "b"));
     assert_ne!(one(&mut picture, large("c")), "n1", "b is bound, not assumed");
     let mut ended = b.clone();
     ended.status.get_or_insert_default().phase = Some("Succeeded".into());
-    assert!(picture.observe_pod(&created(&ended.metadata, &ended)));
+    assert!(picture.observe_pod(&created(&ended.metadata, &ended)).pods_leave);
     assert_eq!(one(&mut picture, large("c")), "n1");
-    assert!(!picture.observe_pod(&deleted(&b.metadata, &b)), "it was counted out before");
+    assert!(!picture.observe_pod(&deleted(&b.metadata, &b)).pods_leave, "it was counted out before");
 }
 
 #[test]
@@ -233,102 +263,8 @@ fn only_a_change_that_matters_wakes_refused_pods() {
     n1.spec.as_mut().unwrap().unschedulable = Some(true);
     assert!(picture.observe_node(&created(&n1.metadata, &n1)));
     assert!(!picture.observe_node(&deleted(&n1.metadata, &n1)));
-    assert_eq!((picture.existing(), picture.nodes().len()), (0, 0));
-}
-
-fn names(candidates: &[Candidate]) -> Vec<&str> {
-    candidates.iter().map(|candidate| candidate.key.name()).collect()
-}
-
-#[tokio::test]
-async fn higher_priority_goes_first_then_who_came_first() {
-    let mut pending = Pending::default();
-    let other = with(pod("other", &[]), |spec| spec.scheduler_name = Some("mine".into()));
-    let important = with(pod("important", &[]), |spec| spec.priority = Some(10));
-    for pod in [pod("z", &[]), other, bound(pod("bound", &[]), "n1"), pod("a", &[]), important] {
-        pending.observe(&created(&pod.metadata, &pod));
-    }
-    assert!(pending.has_active(Instant::now()));
-    assert_eq!(names(&pending.take(2)), ["important", "z"]);
-    assert_eq!(names(&pending.take(9)), ["a"]);
-    assert!(!pending.has_active(Instant::now()));
-}
-
-#[tokio::test]
-async fn a_refused_pod_waits_for_the_cluster_to_change_and_at_least_its_backoff() {
-    let (mut pending, now) = (Pending::default(), Instant::now());
-    let pod = pod("a", &[]);
-    let key = ObjectKey::of(&pod.metadata);
-    pending.observe(&created(&pod.metadata, &pod));
-    pending.take(1);
-    pending.refused(&key, now);
-    // Its own condition and event come back as a change that is no news.
-    pending.observe(&created(&pod.metadata, &pod));
-    assert!(!pending.has_active(now + Duration::from_secs(60)));
-    pending.wake_refused(now + Duration::from_millis(100));
-    assert!(!pending.has_active(now + Duration::from_millis(900)));
-    assert!(pending.has_active(now + Duration::from_secs(1)));
-    pending.take(1);
-    pending.refused(&key, now);
-    pending.wake_refused(now + Duration::from_secs(2));
-    assert!(pending.has_active(now), "the second backoff of two seconds is over");
-    pending.take(1);
-    pending.refused(&key, now);
-    assert!(
-        pending.has_active(now + Duration::from_secs(300)),
-        "tried again even if nothing seems to change"
-    );
-}
-
-#[tokio::test]
-async fn a_changed_pod_is_tried_anew_and_a_deleted_one_forgotten() {
-    let (mut pending, now) = (Pending::default(), Instant::now());
-    let mut pod = pod("a", &[]);
-    let key = ObjectKey::of(&pod.metadata);
-    pending.observe(&created(&pod.metadata, &pod));
-    pending.take(1);
-    pending.refused(&key, now);
-    pod.metadata.generation = Some(2);
-    pending.observe(&created(&pod.metadata, &pod));
-    assert!(pending.has_active(now));
-    pending.observe(&deleted(&pod.metadata, &pod));
-    assert!(!pending.has_active(now));
-    pending.failed(&key, now);
-    assert_eq!(pending.next_due(), None);
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// No node is ever given more than it has, and a pod is refused only if it fits nowhere.
-    #[test]
-    fn nodes_are_never_overcommitted(
-        nodes in proptest::collection::vec((1..8_i64, 1..6_usize), 1..6),
-        pods in proptest::collection::vec(0..4_i64, 0..40),
-    ) {
-        let objects: Vec<Node> = nodes.iter().enumerate().map(|(number, (cpu, pods))| {
-            node(&format!("n{number}"), &cpu.to_string(), "64Gi", &pods.to_string())
-        }).collect();
-        let mut picture = picture(&objects, &[]);
-        let requests: Vec<Pod> = pods.iter().enumerate().map(|(number, cpu)| {
-            pod(&format!("p{number}"), &[("cpu", &cpu.to_string())])
-        }).collect();
-        let chosen = decide(&mut picture, requests);
-        let mut left: BTreeMap<String, (i64, i64)> = nodes.iter().enumerate().map(|(number, (cpu, pods))| {
-            (format!("n{number}"), (*cpu, i64::try_from(*pods).unwrap()))
-        }).collect();
-        for (cpu, chosen) in pods.iter().zip(&chosen) {
-            match left.get_mut(chosen) {
-                Some((cpu_left, pods_left)) => {
-                    *cpu_left -= cpu;
-                    *pods_left -= 1;
-                    prop_assert!(*cpu_left >= 0 && *pods_left >= 0, "{} is overcommitted", chosen);
-                }
-                None => {
-                    let fits = left.values().any(|(cpu_left, pods_left)| cpu_left >= cpu && *pods_left > 0);
-                    prop_assert!(!fits, "{}", chosen);
-                }
-            }
-        }
-    }
+    assert_eq!(picture.existing(), 0);
+    n1.metadata.name = Some("n2".into());
+    picture.observe_node(&created(&n1.metadata, &n1));
+    assert_eq!(picture.nodes().len(), 1, "its place is taken by the next node");
 }

@@ -8,17 +8,21 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use super::Decided;
 use super::pass::{Candidate, Decision};
 use super::pending::SCHEDULER;
+use super::preemption::Victim;
+use super::refusal::{Hopes, Refusal};
 use crate::cache::ObjectKey;
-use crate::controllers::facts;
 use crate::controllers::runner::Shell;
+use crate::controllers::{facts, outcome};
 use crate::events::{Level, Occurrence, reference};
-use crate::objects::Binding;
+use crate::objects::DeleteOptions;
 
 /// What became of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) key: ObjectKey,
     pub(super) fate: Fate,
+    /// Pods that were to leave and do not.
+    pub(super) spared: Vec<ObjectKey>,
 }
 
 /// How a decision ended.
@@ -26,8 +30,8 @@ pub(super) struct Outcome {
 pub(super) enum Fate {
     /// The pod has its node.
     Bound,
-    /// The pod has none, and was told why.
-    Refused,
+    /// The pod has none, and was told why; such changes may help it.
+    Refused(Hopes),
     /// The binding could not be written.
     Failed,
 }
@@ -37,25 +41,27 @@ pub(super) async fn write(shell: Shell, decided: Vec<Decided>) -> Vec<Outcome> {
     let writes = decided.into_iter().map(|(candidate, decision)| {
         let shell = &shell;
         async move {
+            let mut spared = Vec::new();
             let fate = match decision {
                 Decision::Bind(node) => bind(shell, &candidate, &node).await,
-                Decision::Refuse(message) => refuse(shell, &candidate, &message).await,
+                Decision::Refuse { refusal, kept } => {
+                    refuse(shell, &candidate, &refusal, kept.as_deref()).await
+                }
+                Decision::Preempt { node, victims, refusal } => {
+                    spared = preempt(shell, &candidate, &node, &victims).await;
+                    let refused = refuse(shell, &candidate, &refusal, Some(&node)).await;
+                    if spared.is_empty() { refused } else { Fate::Failed }
+                }
             };
-            Outcome { key: candidate.key, fate }
+            Outcome { key: candidate.key, fate, spared }
         }
     });
     join_all(writes).await
 }
 
 async fn bind(shell: &Shell, candidate: &Candidate, node: &str) -> Fate {
-    let binding = Binding {
-        namespace: candidate.key.namespace().to_owned(),
-        name: candidate.key.name().to_owned(),
-        uid: candidate.pod.metadata.uid.clone(),
-        node: node.to_owned(),
-    };
-    match shell.objects.bind(&binding).await {
-        Ok(_) => {
+    match shell.objects.bind_seen(&candidate.pod, node).await {
+        Ok(()) => {
             let message = format!("Successfully assigned {} to {node}", candidate.key);
             tell(shell, &candidate.pod, Level::Normal, "Scheduled", message);
             Fate::Bound
@@ -67,16 +73,18 @@ async fn bind(shell: &Shell, candidate: &Candidate, node: &str) -> Fate {
     }
 }
 
-async fn refuse(shell: &Shell, candidate: &Candidate, message: &str) -> Fate {
+async fn refuse(shell: &Shell, candidate: &Candidate, refusal: &Refusal, node: Option<&str>) -> Fate {
+    let message = &*refusal.message;
     tell(shell, &candidate.pod, Level::Warning, "FailedScheduling", message.to_owned());
-    if let Err(status) = note_refusal(shell, &candidate.pod, message).await {
+    if let Err(status) = note_refusal(shell, &candidate.pod, message, node).await {
         // Somebody else changed the pod: the condition is written at the next refusal.
         tracing::debug!(pod = %candidate.key, %status, "a refusal was not noted");
     }
-    Fate::Refused
+    Fate::Refused(refusal.hopes)
 }
 
-async fn note_refusal(shell: &Shell, pod: &Pod, message: &str) -> Result<(), Status> {
+/// Says in the pod's status why it has no node, and on which one room is kept for it.
+async fn note_refusal(shell: &Shell, pod: &Pod, message: &str, node: Option<&str>) -> Result<(), Status> {
     let known = facts::pod_condition(pod, "PodScheduled");
     let since =
         known.filter(|known| known.status == "False").and_then(|known| known.last_transition_time.clone());
@@ -89,16 +97,70 @@ async fn note_refusal(shell: &Shell, pod: &Pod, message: &str) -> Result<(), Sta
         last_transition_time: since.or_else(|| Some(facts::stamp(Timestamp::now()))),
         observed_generation: pod.metadata.generation,
     };
-    if known == Some(&refused) {
+    let nominated = pod.status.as_ref().and_then(|status| status.nominated_node_name.as_deref());
+    if known == Some(&refused) && nominated == node {
         return Ok(());
     }
     let mut pod = pod.clone();
-    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
-    match conditions.iter_mut().find(|condition| condition.type_ == "PodScheduled") {
-        Some(condition) => *condition = refused,
-        None => conditions.push(refused),
-    }
+    let status = pod.status.get_or_insert_default();
+    status.nominated_node_name = node.map(str::to_owned);
+    put_condition(&mut pod, refused);
     shell.objects.update_status(&pod).await.map(drop)
+}
+
+fn put_condition(pod: &mut Pod, new: PodCondition) {
+    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+    match conditions.iter_mut().find(|condition| condition.type_ == new.type_) {
+        Some(condition) => *condition = new,
+        None => conditions.push(new),
+    }
+}
+
+/// Makes room for a pod; returns those that could not be made to leave.
+async fn preempt(shell: &Shell, candidate: &Candidate, node: &str, victims: &[Victim]) -> Vec<ObjectKey> {
+    let evictions = victims.iter().map(|victim| async move {
+        match evict(shell, &victim.pod).await {
+            Ok(()) => {
+                let uid = facts::uid(&candidate.pod.metadata);
+                let message = format!("Preempted by pod {uid} on node {node}");
+                tell(shell, &victim.pod, Level::Normal, "Preempted", message);
+                None
+            }
+            Err(status) => {
+                tracing::debug!(pod = %victim.key, %status, "a pod was not made to leave");
+                Some(victim.key.clone())
+            }
+        }
+    });
+    join_all(evictions).await.into_iter().flatten().collect()
+}
+
+/// Says in the pod's status why it goes, and deletes it with its grace period.
+async fn evict(shell: &Shell, pod: &Pod) -> Result<(), Status> {
+    let meta = &pod.metadata;
+    let mut marked = pod.clone();
+    put_condition(
+        &mut marked,
+        PodCondition {
+            type_: "DisruptionTarget".to_owned(),
+            status: "True".to_owned(),
+            reason: Some("PreemptionByScheduler".to_owned()),
+            message: Some(format!("{SCHEDULER}: preempting to accommodate a higher priority pod")),
+            last_transition_time: Some(facts::stamp(Timestamp::now())),
+            observed_generation: meta.generation,
+            ..PodCondition::default()
+        },
+    );
+    match shell.objects.update_status(&marked).await {
+        Ok(_) => {}
+        // Whoever writes the status at the same time has the newer word; the pod goes all the same.
+        Err(status) if outcome::is_conflict(&status) => {}
+        Err(status) if outcome::is_gone(&status) => return Ok(()),
+        Err(status) => return Err(status),
+    }
+    let options = DeleteOptions { uid: meta.uid.clone(), ..DeleteOptions::default() };
+    let (namespace, name) = (facts::namespace(meta), facts::name(meta));
+    outcome::settled(shell.objects.delete::<Pod>(namespace, name, &options).await)
 }
 
 fn tell(shell: &Shell, pod: &Pod, level: Level, reason: &'static str, message: String) {

@@ -12,15 +12,13 @@ use crate::{defaults, validation};
 
 /// What users' pods may have at most; the system's own are above.
 const VALUE_MAX: i32 = 1_000_000_000;
-const SYSTEM: [&str; 2] = ["system-cluster-critical", "system-node-critical"];
+/// The classes of every cluster: name and value.
+pub const SYSTEM: [(&str, i32); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 impl Resource for PriorityClass {
     fn declaration() -> Declaration {
-        Declaration {
-            has_generation: true,
-            inert: Some("PriorityClass has no effect yet: it is stored only, and all pods wait alike"),
-            ..Declaration::of::<Self>("priorityclass").short_names(&["pc"])
-        }
+        Declaration { has_generation: true, ..Declaration::of::<Self>("priorityclass").short_names(&["pc"]) }
     }
 
     fn set_defaults(&mut self) {
@@ -35,13 +33,14 @@ impl Resource for PriorityClass {
 
     fn validate(&self, errors: &mut FieldErrors) {
         let name = self.metadata.name.as_deref().unwrap_or_default();
-        let is_known = SYSTEM.contains(&name);
-        if name.starts_with("system-") && !is_known {
-            let metadata = Path::new("metadata");
-            let detail = "priority class names with 'system-' prefix are reserved for system use only";
-            errors.forbidden(&metadata.child("name"), detail);
-        }
-        if self.value.is_some_and(|value| value > VALUE_MAX) && !is_known {
+        if name.starts_with("system-") {
+            if let Some(why) = unlike_system(name, self) {
+                let detail = format!(
+                    "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
+                );
+                errors.forbidden(&Path::new("metadata").child("name"), &detail);
+            }
+        } else if self.value.is_some_and(|value| value > VALUE_MAX) {
             let detail = format!("maximum allowed value of a user defined priority is {VALUE_MAX}");
             errors.forbidden(&Path::new("value"), &detail);
         }
@@ -85,6 +84,18 @@ impl Resource for PriorityClass {
     }
 }
 
+/// How a class with a name of the system differs from the one that has it.
+fn unlike_system(name: &str, class: &PriorityClass) -> Option<String> {
+    let Some((_, value)) = SYSTEM.iter().find(|(known, _)| *known == name) else {
+        return Some(format!("{name} is not a known system priority class"));
+    };
+    if class.value != Some(*value) {
+        return Some(format!("value of {name} PriorityClass must be {value}"));
+    }
+    (class.global_default == Some(true))
+        .then(|| format!("globalDefault of {name} PriorityClass must be false"))
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -97,9 +108,18 @@ mod tests {
         check_invalid::<PriorityClass>(
             "{metadata: {name: system-mine}, value: 2000000000, preemptionPolicy: Maybe}",
             expect![[r#"
-                metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only
-                value: Forbidden: maximum allowed value of a user defined priority is 1000000000
+                metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: system-mine is not a known system priority class
                 preemptionPolicy: Unsupported value: "Maybe": supported values: "Never", "PreemptLowerPriority""#]],
+        );
+        check_invalid::<PriorityClass>(
+            "{metadata: {name: mine}, value: 2000000000}",
+            expect!["value: Forbidden: maximum allowed value of a user defined priority is 1000000000"],
+        );
+        check_invalid::<PriorityClass>(
+            "{metadata: {name: system-node-critical}, value: 7}",
+            expect![
+                "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: value of system-node-critical PriorityClass must be 2000001000"
+            ],
         );
         let class = "{metadata: {name: high}, value: 1000, globalDefault: true}";
         check_row::<PriorityClass>(

@@ -26,8 +26,12 @@ use crate::objects::{DeleteOptions, Objects, Policy, Propagation, try_decode};
 pub(super) const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----\n";
 /// Generous: the tests share their machine.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Silence after which a node is given up here; its Lease is renewed several times in this.
-const GRACE: Duration = Duration::from_secs(2);
+/// Silence after which a node is given up: longer than a busy machine lets a test wait for its turn.
+const GRACE: Duration = Duration::from_secs(60);
+/// The same for tests of silence.
+const SHORT_GRACE: Duration = Duration::from_secs(2);
+/// Nodes renew their Leases several times in the shortest grace.
+const RENEWAL: Duration = Duration::from_millis(250);
 
 /// A running cluster.
 pub(super) struct Cluster {
@@ -42,6 +46,15 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Starts a cluster with so many nodes, named `node-0` and so on.
     pub(super) async fn start(nodes: usize) -> Cluster {
+        Cluster::start_with(nodes, GRACE).await
+    }
+
+    /// The same, where silent nodes are given up soon.
+    pub(super) async fn start_impatient(nodes: usize) -> Cluster {
+        Cluster::start_with(nodes, SHORT_GRACE).await
+    }
+
+    async fn start_with(nodes: usize, grace: Duration) -> Cluster {
         let dir = tempfile::tempdir().unwrap();
         let (store, driver) = Store::open(Config::new(dir.path())).await.unwrap();
         let shutdown = CancellationToken::new();
@@ -53,7 +66,7 @@ impl Cluster {
         let objects = Objects::new(store, policy);
         let config = leader::Config {
             member: objects.store().id(),
-            nodes: NodeConfig { grace: GRACE },
+            nodes: NodeConfig { grace },
             bootstrap: bootstrap::Config {
                 api: "0.0.0.0:6443".parse().unwrap(),
                 service_address,
@@ -278,7 +291,7 @@ impl Kubelet {
     }
 
     async fn renew_leases(self) {
-        let mut ticks = tokio::time::interval(GRACE / 8);
+        let mut ticks = tokio::time::interval(RENEWAL);
         loop {
             ticks.tick().await;
             let leases: Vec<Lease> =

@@ -165,6 +165,26 @@ fn pod_term(term: &PodAffinityTerm, path: &Path<'_>, errors: &mut FieldErrors) {
         validation::syntax(&list.index(index), name, meta::dns_1123_label_faults, errors);
     }
     topology_key(&term.topology_key, path, errors);
+    let same = term.match_label_keys.as_deref().unwrap_or_default();
+    let other = term.mismatch_label_keys.as_deref().unwrap_or_default();
+    let has_selector = term.label_selector.is_some();
+    for (field, keys) in [("matchLabelKeys", same), ("mismatchLabelKeys", other)] {
+        label_keys(keys, has_selector, &path.child(field), errors);
+    }
+    let list = path.child("matchLabelKeys");
+    for (index, key) in same.iter().enumerate().filter(|(_, key)| other.contains(key)) {
+        let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.invalid(&list.index(index), key, detail);
+    }
+}
+
+fn label_keys(keys: &[String], has_selector: bool, path: &Path<'_>, errors: &mut FieldErrors) {
+    if !keys.is_empty() && !has_selector {
+        errors.forbidden(path, "must not be specified when labelSelector is not set");
+    }
+    for (index, key) in keys.iter().enumerate() {
+        validation::syntax(&path.index(index), key, meta::qualified_name_faults, errors);
+    }
 }
 
 fn topology_key(key: &str, path: &Path<'_>, errors: &mut FieldErrors) {
@@ -227,11 +247,44 @@ fn spread(constraints: &[TopologySpreadConstraint], path: &Path<'_>, errors: &mu
             let pair = format!("{{{}, {action}}}", constraint.topology_key);
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), &pair);
         }
+        inclusion(constraint, &path, errors);
+        spread_keys(constraint, &path.child("matchLabelKeys"), errors);
         if let Some(chosen) = &constraint.label_selector {
             selector::validate(chosen, &path.child("labelSelector"), errors);
         }
-        if let Some(domains) = constraint.min_domains.filter(|domains| *domains <= 0) {
-            errors.invalid(&path.child("minDomains"), domains, "must be greater than zero");
+    }
+}
+
+/// Which nodes and domains a constraint compares.
+fn inclusion(constraint: &TopologySpreadConstraint, path: &Path<'_>, errors: &mut FieldErrors) {
+    if let Some(domains) = constraint.min_domains {
+        let path = path.child("minDomains");
+        if domains <= 0 {
+            errors.invalid(&path, domains, "must be greater than zero");
         }
+        let action = &constraint.when_unsatisfiable;
+        if action != "DoNotSchedule" {
+            let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+            errors.invalid(&path, domains, &detail);
+        }
+    }
+    for (field, policy) in [
+        ("nodeAffinityPolicy", &constraint.node_affinity_policy),
+        ("nodeTaintsPolicy", &constraint.node_taints_policy),
+    ] {
+        validation::optional_word(&path.child(field), policy.as_ref(), &["Honor", "Ignore"], errors);
+    }
+}
+
+fn spread_keys(constraint: &TopologySpreadConstraint, path: &Path<'_>, errors: &mut FieldErrors) {
+    let keys = constraint.match_label_keys.as_deref().unwrap_or_default();
+    label_keys(keys, constraint.label_selector.is_some(), path, errors);
+    let Some(selector) = &constraint.label_selector else { return };
+    let is_selected = |key: &String| {
+        selector.match_labels.iter().flatten().any(|(known, _)| known == key)
+            || selector.match_expressions.iter().flatten().any(|expression| expression.key == *key)
+    };
+    for (index, key) in keys.iter().enumerate().filter(|(_, key)| is_selected(key)) {
+        errors.invalid(&path.index(index), key, "exists in both matchLabelKeys and labelSelector");
     }
 }
