@@ -4,6 +4,7 @@
 //! one line of [`registry`]; routes, discovery, OpenAPI, tables and storage keys are derived from that.
 
 pub mod admissionregistration;
+pub mod apiextensions;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;

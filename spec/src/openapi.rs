@@ -10,18 +10,25 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::registry::Kinds;
+use crate::resource::Kind;
 
 /// The documents of a set of kinds.
-pub struct Documents<'k> {
-    kinds: &'k Kinds,
+#[derive(Default)]
+pub struct Documents {
     /// By path below `/openapi/v3/`.
-    documents: BTreeMap<String, (GroupVersion, OnceLock<Document>)>,
+    documents: BTreeMap<String, (GroupVersion, Arc<Described>)>,
+}
+
+/// What a document describes, and the document once it is made.
+struct Described {
+    kinds: Vec<Arc<Kind>>,
+    document: OnceLock<Document>,
 }
 
 /// What `/openapi/v3/<path>` answers with.
@@ -40,17 +47,30 @@ pub(crate) struct GroupVersion {
     version: String,
 }
 
-impl<'k> Documents<'k> {
+impl Documents {
     /// The documents of these kinds; none is made yet.
-    pub fn new(kinds: &'k Kinds) -> Documents<'k> {
+    pub fn new(kinds: &Kinds) -> Documents {
+        Documents::default().updated(kinds)
+    }
+
+    /// The documents of these kinds. Those that describe the same kinds as before are kept as they are.
+    #[must_use]
+    pub fn updated(&self, kinds: &Kinds) -> Documents {
         let mut documents = BTreeMap::new();
         for (group, versions) in kinds.groups() {
             for version in versions {
                 let served = GroupVersion { group: group.to_owned(), version: version.to_owned() };
-                documents.insert(served.root(), (served, OnceLock::new()));
+                let kinds: Vec<Arc<Kind>> =
+                    kinds.of_version(group, version).into_iter().map(Arc::clone).collect();
+                let known = self.documents.get(&served.root()).map(|(_, known)| known);
+                let described = match known {
+                    Some(known) if known.is_of(&kinds) => Arc::clone(known),
+                    _ => Arc::new(Described { kinds, document: OnceLock::new() }),
+                };
+                documents.insert(served.root(), (served, described));
             }
         }
-        Documents { kinds, documents }
+        Documents { documents }
     }
 
     /// What `/openapi/v3` answers with: the address of every document. Makes them all, since addresses have hashes.
@@ -67,8 +87,14 @@ impl<'k> Documents<'k> {
 
     /// The document of a path below `/openapi/v3/`, such as `api/v1` or `apis/apps/v1`.
     pub fn get(&self, path: &str) -> Option<&Document> {
-        let (served, document) = self.documents.get(path)?;
-        Some(document.get_or_init(|| Document::new(document_json(self.kinds, served))))
+        let (served, described) = self.documents.get(path)?;
+        Some(described.document.get_or_init(|| Document::new(document_json(&described.kinds, served))))
+    }
+}
+
+impl Described {
+    fn is_of(&self, kinds: &[Arc<Kind>]) -> bool {
+        self.kinds.len() == kinds.len() && self.kinds.iter().zip(kinds).all(|(a, b)| Arc::ptr_eq(a, b))
     }
 }
 
@@ -113,8 +139,7 @@ fn capitalized(word: &str) -> String {
     letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
 }
 
-fn document_json(kinds: &Kinds, served: &GroupVersion) -> Vec<u8> {
-    let kinds = kinds.of_version(&served.group, &served.version);
+fn document_json(kinds: &[Arc<Kind>], served: &GroupVersion) -> Vec<u8> {
     let mut schemas = schemas::Schemas::new(served);
     let mut paths = serde_json::Map::new();
     for kind in kinds {

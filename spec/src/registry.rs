@@ -17,6 +17,7 @@ use k8s_openapi::api::policy::v1 as policy;
 use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::api::scheduling::v1 as scheduling;
 use k8s_openapi::api::storage::v1 as storage;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
 
 use crate::events;
 use crate::resource::{Kind, Resource};
@@ -42,6 +43,7 @@ fn builtin_kinds() -> Kinds {
         .with::<core::ServiceAccount>()
         .with::<admission::MutatingWebhookConfiguration>()
         .with::<admission::ValidatingWebhookConfiguration>()
+        .with::<apiextensions::CustomResourceDefinition>()
         .with::<apps::ControllerRevision>()
         .with::<apps::DaemonSet>()
         .with::<apps::Deployment>()
@@ -70,7 +72,7 @@ fn builtin_kinds() -> Kinds {
 
 static BUILTIN: LazyLock<Kinds> = LazyLock::new(builtin_kinds);
 
-/// All built-in kinds. Cloned and extended by custom resources where those are served.
+/// All built-in kinds. Where custom resources are served, [`Kinds::with_custom`] adds theirs.
 pub fn builtin() -> &'static Kinds {
     &BUILTIN
 }
@@ -83,23 +85,46 @@ pub fn kind_of<T: Resource>() -> &'static Arc<Kind> {
     BUILTIN.of_type(TypeId::of::<T>()).expect("every type that implements Resource is in the registry")
 }
 
+/// The slashes of `/registry/group/plural/`.
+const ROOT_SLASHES: usize = 4;
+
 /// A set of kinds in the order discovery lists them: by group, then as added.
 #[derive(Clone, Default, Debug)]
 pub struct Kinds {
     kinds: Vec<Arc<Kind>>,
     by_type: HashMap<TypeId, usize>,
+    /// Positions by plural name, of which several groups and versions may have one.
+    by_plural: HashMap<String, Vec<usize>>,
+    /// The position of the kind under whose name objects are stored, by the beginning of their keys.
+    by_root: HashMap<Vec<u8>, usize>,
 }
 
 impl Kinds {
     fn with<T: Resource>(mut self) -> Kinds {
         self.by_type.insert(TypeId::of::<T>(), self.kinds.len());
-        self.kinds.push(Arc::new(Kind::of::<T>()));
-        self
+        self.with_kind(Kind::of::<T>())
     }
 
     fn with_kind(mut self, kind: Kind) -> Kinds {
-        self.kinds.push(Arc::new(kind));
+        self.push(Arc::new(kind));
         self
+    }
+
+    fn push(&mut self, kind: Arc<Kind>) {
+        let position = self.kinds.len();
+        self.by_plural.entry(kind.plural.clone()).or_default().push(position);
+        if kind.is_stored() {
+            self.by_root.insert(kind.prefix(None), position);
+        }
+        self.kinds.push(kind);
+    }
+
+    /// These kinds and custom ones after them.
+    #[must_use]
+    pub fn with_custom(&self, custom: impl IntoIterator<Item = Arc<Kind>>) -> Kinds {
+        let mut all = self.clone();
+        custom.into_iter().for_each(|kind| all.push(kind));
+        all
     }
 
     fn of_type(&self, type_id: TypeId) -> Option<&Arc<Kind>> {
@@ -135,7 +160,16 @@ impl Kinds {
 
     /// The kind behind a request path.
     pub fn by_plural(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
-        self.kinds.iter().find(|kind| kind.plural == plural && kind.group == group && kind.version == version)
+        let mut named = self.by_plural.get(plural)?.iter().map(|position| &self.kinds[*position]);
+        named.find(|kind| kind.group == group && kind.version == version)
+    }
+
+    /// The kind under whose name the object of a store key is, and the rest of the key: `namespace/name` or `name`.
+    pub fn of_key<'k>(&self, key: &'k [u8]) -> Option<(&Arc<Kind>, &'k [u8])> {
+        let slashes = key.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        let end = slashes.map(|(at, _)| at + 1).nth(ROOT_SLASHES - 1)?;
+        let (root, rest) = key.split_at(end);
+        self.by_root.get(root).map(|position| (&self.kinds[*position], rest))
     }
 
     /// The kind of a body, by its `apiVersion` (`apps/v1`, `v1`) and `kind`.
@@ -215,6 +249,7 @@ mod tests {
             /registry/core/serviceaccounts/ v1/ServiceAccount [sa]  Namespaced below [token]
             /registry/admissionregistration.k8s.io/mutatingwebhookconfigurations/ admissionregistration.k8s.io/v1/MutatingWebhookConfiguration [] api-extensions Cluster below []
             /registry/admissionregistration.k8s.io/validatingwebhookconfigurations/ admissionregistration.k8s.io/v1/ValidatingWebhookConfiguration [] api-extensions Cluster below []
+            /registry/apiextensions.k8s.io/customresourcedefinitions/ apiextensions.k8s.io/v1/CustomResourceDefinition [crd crds] api-extensions Cluster below [status]
             /registry/apps/controllerrevisions/ apps/v1/ControllerRevision []  Namespaced below []
             /registry/apps/daemonsets/ apps/v1/DaemonSet [ds] all Namespaced below [status]
             /registry/apps/deployments/ apps/v1/Deployment [deploy] all Namespaced below [scale status]
@@ -270,6 +305,12 @@ mod tests {
         assert_eq!(builtin().by_kind("apps/v1", "Deployment").unwrap().plural, "deployments");
         assert_eq!(builtin().by_group_kind("apps", "Deployment").unwrap().plural, "deployments");
         assert_eq!(kind_of::<core::Pod>().plural, "pods");
+        let (kind, rest) = builtin().of_key(b"/registry/apps/deployments/default/web").unwrap();
+        assert_eq!((kind.kind.as_str(), rest), ("Deployment", &b"default/web"[..]));
+        let (kind, rest) = builtin().of_key(b"/registry/core/events/default/a.b").unwrap();
+        assert_eq!((kind.api_version(), rest), ("v1", &b"default/a.b"[..]));
+        assert!(builtin().of_key(b"/registry/apps/deployments").is_none());
+        assert!(builtin().of_key(b"/registry/apps/unicorns/default/web").is_none());
         let all: Vec<&str> = builtin().in_category("all").map(|kind| kind.plural.as_str()).collect();
         assert_eq!(
             all,
@@ -295,6 +336,7 @@ mod tests {
             [
                 ("", vec!["v1"]),
                 ("admissionregistration.k8s.io", vec!["v1"]),
+                ("apiextensions.k8s.io", vec!["v1"]),
                 ("apps", vec!["v1"]),
                 ("autoscaling", vec!["v2", "v1"]),
                 ("batch", vec!["v1"]),

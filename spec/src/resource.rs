@@ -27,9 +27,9 @@ mod stored;
 pub mod write;
 
 pub use declaration::{Declaration, KnownScope, NameRule, Scope, Subresource, VERBS};
-pub use kind::{Codec, Kind};
+pub use kind::{Codec, CustomSchema, Kind};
 pub use stored::STORED_PREFIX;
-pub(crate) use stored::encode as encode_stored;
+pub(crate) use stored::{encode as encode_stored, encode_parts};
 
 /// Which part of an object an update writes; everything else is kept as stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,6 +159,13 @@ pub trait Object: Any + fmt::Debug + Send + Sync {
     fn validate(&self, errors: &mut FieldErrors);
     /// See [`Resource::validate_update`].
     fn validate_update(&self, old: &dyn Object, target: Target, errors: &mut FieldErrors);
+    /// Checks a change of what `target` names, from `old`.
+    fn validate_change(&self, old: &dyn Object, target: Target, errors: &mut FieldErrors) {
+        if target == Target::Main {
+            self.validate(errors);
+        }
+        self.validate_update(old, target, errors);
+    }
     /// See [`Resource::warnings`].
     fn warnings(&self) -> Vec<String>;
     /// See [`Resource::cells`].

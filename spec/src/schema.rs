@@ -59,6 +59,7 @@ pub struct Message {
     form: Form,
     kind: Option<GroupVersionKind>,
     atomic: bool,
+    open: bool,
     fields: Vec<Field>,
     index: NameIndex,
     /// By tag, ascending.
@@ -227,7 +228,30 @@ impl Message {
     pub fn new(name: impl Into<Box<str>>, fields: Vec<Field>, mut wire: Vec<(u32, Wire)>) -> Message {
         wire.sort_by_key(|(tag, _)| *tag);
         let index = NameIndex::new(&fields);
-        Message { name: name.into(), form: Form::Object, kind: None, atomic: false, fields, index, wire }
+        Message {
+            name: name.into(),
+            form: Form::Object,
+            kind: None,
+            atomic: false,
+            open: false,
+            fields,
+            index,
+            wire,
+        }
+    }
+
+    /// The same, which server-side apply owns as a whole.
+    #[must_use]
+    pub fn atomic(mut self) -> Message {
+        self.atomic = true;
+        self
+    }
+
+    /// The same, where fields that are not listed may be there too.
+    #[must_use]
+    pub fn open(mut self) -> Message {
+        self.open = true;
+        self
     }
 }
 
@@ -250,6 +274,11 @@ impl<'s> MessageRef<'s> {
     /// Whether server-side apply owns it as a whole.
     pub fn is_atomic(self) -> bool {
         self.message.atomic
+    }
+
+    /// Whether there may be fields that are not listed, of which nothing is known. Only custom kinds have such.
+    pub fn is_open(self) -> bool {
+        self.message.open
     }
 
     /// All fields of the JSON form, sorted by name.

@@ -87,6 +87,8 @@ pub enum Cell {
     Text(String),
     /// A whole number.
     Integer(i64),
+    /// A fraction (custom resources only).
+    Number(f64),
     /// A truth value.
     Boolean(bool),
     /// No value (custom resources without the column's field).
@@ -98,6 +100,7 @@ impl Serialize for Cell {
         match self {
             Cell::Text(text) => serializer.serialize_str(text),
             Cell::Integer(number) => serializer.serialize_i64(*number),
+            Cell::Number(number) => serializer.serialize_f64(*number),
             Cell::Boolean(truth) => serializer.serialize_bool(*truth),
             Cell::Null => serializer.serialize_unit(),
         }

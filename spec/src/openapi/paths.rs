@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::GroupVersion;
 use super::schemas::Schemas;
-use crate::resource::{Declaration, Scope, Subresource};
+use crate::resource::{Kind, Scope, Subresource};
 
 type Paths = Map<String, Value>;
 
@@ -61,12 +61,7 @@ const LOG: Parameters = &[
 ];
 
 /// Adds the paths of a kind and the schemas they need.
-pub(super) fn add_kind(
-    paths: &mut Paths,
-    schemas: &mut Schemas<'_>,
-    served: &GroupVersion,
-    kind: &Declaration,
-) {
+pub(super) fn add_kind(paths: &mut Paths, schemas: &mut Schemas<'_>, served: &GroupVersion, kind: &Kind) {
     let namespaced = kind.scope == Scope::Namespaced;
     let root = format!("/{}", served.root());
     let within = if namespaced { format!("{root}/namespaces/{{namespace}}") } else { root.clone() };
@@ -74,10 +69,11 @@ pub(super) fn add_kind(
         served,
         group_version_kind: (&kind.group, &kind.version, &kind.kind),
         noun: if namespaced { format!("Namespaced{}", kind.kind) } else { kind.kind.clone() },
+        is_custom: kind.defined_by.is_some(),
     };
     let has = |verb: &str| kind.verbs.contains(&verb);
-    let own = schemas.kind(&kind.group, &kind.version, &kind.kind);
-    let list = schemas.kind(&kind.group, &kind.version, &kind.list_kind);
+    let own = schemas.object(kind);
+    let list = schemas.list(kind);
     let options = schemas.kind("", "v1", "DeleteOptions");
     let status = schemas.kind("", "v1", "Status");
 
@@ -118,14 +114,15 @@ fn add_subresource(
     paths: &mut Paths,
     schemas: &mut Schemas<'_>,
     served: &GroupVersion,
-    kind: &Declaration,
+    kind: &Kind,
     subresource: &Subresource,
     object_path: &str,
 ) {
     let body = subresource.body.unwrap_or((&kind.group, &kind.version, &kind.kind));
     let namespaced = if kind.scope == Scope::Namespaced { "Namespaced" } else { "" };
     let noun = format!("{namespaced}{}{}", kind.kind, super::capitalized(subresource.name));
-    let operations = Operations { served, group_version_kind: body, noun };
+    let is_custom = kind.defined_by.is_some();
+    let operations = Operations { served, group_version_kind: body, noun, is_custom };
     let mut item = Map::new();
     if subresource.name == "log" {
         let mut operation = operations.operation("read", "get", LOG);
@@ -135,7 +132,10 @@ fn add_subresource(
         });
         item.insert("get".to_owned(), operation);
     } else {
-        let schema = schemas.kind(body.0, body.1, body.2);
+        let schema = match subresource.body {
+            Some((group, version, kind)) => schemas.kind(group, version, kind),
+            None => schemas.object(kind),
+        };
         operations.add_verbs(&mut item, schemas, subresource.verbs, &schema);
         if subresource.verbs.contains(&"create") {
             item.insert("post".to_owned(), operations.write("create", "post", &schema));
@@ -182,6 +182,8 @@ struct Operations<'k> {
     group_version_kind: (&'k str, &'k str, &'k str),
     /// The end of operation ids: `NamespacedPod`.
     noun: String,
+    /// Whether the kind is a custom one, which takes no strategic merge patch.
+    is_custom: bool,
 }
 
 const JSON: &[&str] = &["application/json"];
@@ -244,8 +246,9 @@ impl Operations<'_> {
 
     fn patch(&self, patch: &Value, own: &Value) -> Value {
         let mut operation = self.operation("patch", "patch", PATCH);
+        let taken = PATCH_TYPES.iter().filter(|media| !(self.is_custom && media.contains("strategic")));
         let content: Map<String, Value> =
-            PATCH_TYPES.iter().map(|media| ((*media).to_owned(), json!({ "schema": patch }))).collect();
+            taken.map(|media| ((*media).to_owned(), json!({ "schema": patch }))).collect();
         operation["requestBody"] = json!({"required": true, "content": content});
         operation["responses"] = responses(&[("200", "OK"), ("201", "Created")], own, JSON);
         operation

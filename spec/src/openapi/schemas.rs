@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::GroupVersion;
+use crate::apiextensions::schema_name;
+use crate::resource::Kind;
 use crate::schema::{self, Field, Form, ListType, MapType, MessageRef, Type};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";
@@ -32,6 +34,45 @@ impl<'k> Schemas<'k> {
         }
     }
 
+    /// A reference to the schema of a kind's objects.
+    pub(super) fn object(&mut self, kind: &Kind) -> Value {
+        let Some(mut schema) = kind.custom_openapi() else {
+            return self.kind(&kind.group, &kind.version, &kind.kind);
+        };
+        let name = schema_name(&kind.group, &kind.version, &kind.kind);
+        schema["properties"]["metadata"] = json!({ "allOf": [self.meta("ObjectMeta")] });
+        schema["x-kubernetes-group-version-kind"] =
+            json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
+        self.special(&name, schema)
+    }
+
+    /// A reference to the schema of a list of them.
+    pub(super) fn list(&mut self, kind: &Kind) -> Value {
+        if kind.defined_by.is_none() {
+            return self.kind(&kind.group, &kind.version, &kind.list_kind);
+        }
+        let (items, metadata) = (self.object(kind), self.meta("ListMeta"));
+        let text = json!({"type": "string"});
+        let schema = json!({
+            "type": "object",
+            "required": ["items"],
+            "properties": {
+                "apiVersion": text, "kind": text, "metadata": {"allOf": [metadata]},
+                "items": {"type": "array", "items": items},
+            },
+            "x-kubernetes-group-version-kind":
+                [{"group": kind.group, "version": kind.version, "kind": kind.list_kind}],
+        });
+        self.special(&schema_name(&kind.group, &kind.version, &kind.list_kind), schema)
+    }
+
+    /// A reference to a message of meta/v1.
+    fn meta(&mut self, name: &str) -> Value {
+        let name = format!("{META}{name}");
+        let found = schema::built_in().messages().find(|message| message.name() == name);
+        found.map_or_else(|| json!({"type": "object"}), |message| self.message(message))
+    }
+
     /// A reference to the schema of a patch's body.
     pub(super) fn patch(&mut self) -> Value {
         self.special(&format!("{META}Patch"), json!({"type": "object"}))
@@ -42,13 +83,13 @@ impl<'k> Schemas<'k> {
         if !self.schemas.contains_key(name) {
             // Stands for it while its fields are looked at: types refer to themselves.
             self.schemas.insert(name.to_owned(), Value::Null);
-            let schema = if message.form() == Form::Union { json!({}) } else { self.object(message) };
+            let schema = if message.form() == Form::Union { json!({}) } else { self.message_object(message) };
             self.schemas.insert(name.to_owned(), schema);
         }
         reference(name)
     }
 
-    fn object(&mut self, message: MessageRef<'_>) -> Value {
+    fn message_object(&mut self, message: MessageRef<'_>) -> Value {
         let mut schema = Map::from_iter([("type".to_owned(), json!("object"))]);
         let mut properties = Map::new();
         for field in message.fields() {

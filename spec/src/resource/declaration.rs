@@ -133,6 +133,8 @@ pub struct Declaration {
     pub inert: Option<&'static str>,
     /// Objects are questions: answered at once, and never stored.
     pub is_review: bool,
+    /// The CustomResourceDefinition that makes the kind; `None` for built-in kinds.
+    pub defined_by: Option<String>,
 }
 
 impl Declaration {
@@ -183,6 +185,7 @@ impl Declaration {
             graceful_delete: false,
             inert: None,
             is_review: false,
+            defined_by: None,
         }
     }
 

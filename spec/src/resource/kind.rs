@@ -3,10 +3,15 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
 use super::{Declaration, Object, Resource, STORED_PREFIX, Scope, Typed, locate};
+use crate::decode::DecodeError;
+use crate::decode::strict::{Findings, strict_check};
+use crate::schema::{self, MessageRef};
 use crate::status::{GroupKind, GroupResource, Status};
 use crate::table::Column;
 
@@ -25,6 +30,21 @@ pub trait Codec: Send + Sync {
     fn served(&self, _stored: &[u8]) -> Option<Vec<u8>> {
         None
     }
+
+    /// What only the codec of a custom kind knows.
+    fn custom(&self) -> Option<&dyn CustomSchema> {
+        None
+    }
+}
+
+/// The schema of a custom kind, which no table has.
+pub trait CustomSchema {
+    /// The fields and how they merge.
+    fn message(&self) -> MessageRef<'_>;
+    /// Fields of a body that should not be there.
+    fn findings(&self, json: &[u8]) -> Result<Findings, DecodeError>;
+    /// The schema as OpenAPI documents hold it, without what all objects have.
+    fn openapi(&self) -> serde_json::Value;
 }
 
 /// The codec of an upstream type.
@@ -40,6 +60,11 @@ impl<T: Resource> Codec for Upstream<T> {
 /// How the head of a served object ends: its resourceVersion follows.
 const VERSION_FIELD: &[u8] = br#""resourceVersion":""#;
 
+/// How an item of a list of a built-in kind begins.
+const ITEM_HEAD: &[u8] = br#"{"metadata":{"resourceVersion":""#;
+
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
 /// A kind as generic code sees it. Names and abilities are those of its [`Declaration`].
 pub struct Kind {
     declaration: Declaration,
@@ -50,6 +75,9 @@ pub struct Kind {
     root: String,
     is_view: bool,
     codec: Box<dyn Codec>,
+    /// What the table of facts has; looked up when first asked for, since the table is read then.
+    built_in: OnceLock<Option<MessageRef<'static>>>,
+    serial: u64,
 }
 
 impl Deref for Kind {
@@ -119,6 +147,8 @@ impl Kind {
             root,
             is_view: false,
             codec,
+            built_in: OnceLock::new(),
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -138,6 +168,41 @@ impl Kind {
     /// True when the store holds objects under this kind's own name.
     pub fn is_stored(&self) -> bool {
         !self.is_review && !self.is_view()
+    }
+
+    /// Tells this kind from every other of the process, also from one of the same name before its schema changed.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// The fields of the kind and how they merge.
+    pub fn message(&self) -> Option<MessageRef<'_>> {
+        self.codec.custom().map(CustomSchema::message).or_else(|| self.strategic())
+    }
+
+    /// The same for a strategic merge patch, which custom kinds do not take.
+    pub fn strategic(&self) -> Option<MessageRef<'_>> {
+        *self.built_in.get_or_init(|| match self.codec.custom() {
+            None => schema::message(&self.group, &self.version, &self.kind),
+            Some(_) => None,
+        })
+    }
+
+    /// The schema of a custom kind as OpenAPI documents hold it; `None` for a built-in one.
+    pub fn custom_openapi(&self) -> Option<serde_json::Value> {
+        self.codec.custom().map(CustomSchema::openapi)
+    }
+
+    /// Fields of a body that should not be there; `None` when nothing is known of the kind's fields.
+    ///
+    /// # Errors
+    /// The body is not JSON, or a field of a built-in kind has a value of a wrong type.
+    pub fn findings(&self, json: &[u8]) -> Result<Option<Findings>, DecodeError> {
+        match (self.codec.custom(), self.strategic()) {
+            (Some(custom), _) => custom.findings(json).map(Some),
+            (None, Some(message)) => strict_check(json, message).map(Some),
+            (None, None) => Ok(None),
+        }
     }
 
     /// `apps/v1`, or `v1` in the core group.
@@ -230,11 +295,18 @@ impl Kind {
         }
     }
 
-    /// Appends the stored bytes as an item of a list of a built-in kind: resourceVersion spliced in.
+    /// Appends the stored bytes as an item of a list: resourceVersion spliced in, and as upstream kind and apiVersion
+    /// in lists of custom kinds only.
     pub fn append_list_item(&self, list: &mut Vec<u8>, stored: &[u8], revision: u64) {
         let served = self.codec.served(stored);
         let stored = served.as_deref().unwrap_or(stored);
-        append(list, br#"{"metadata":{"resourceVersion":""#, stored, revision);
+        let head = if self.codec.custom().is_some() { self.head.as_slice() } else { ITEM_HEAD };
+        append(list, head, stored, revision);
+    }
+
+    /// How the store keys of all objects begin.
+    pub fn root(&self) -> &str {
+        &self.root
     }
 
     /// The store key of an object; `namespace` is ignored for cluster-scoped kinds.

@@ -24,6 +24,25 @@ pub(crate) fn encode<T: Metadata<Ty = ObjectMeta> + Serialize>(object: &T) -> Ve
     out
 }
 
+/// The stored bytes of an object of no upstream type: its metadata, with a name, and its other fields.
+pub(crate) fn encode_parts(
+    meta: &ObjectMeta,
+    fields: &serde_json::Map<String, serde_json::Value>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(STORED_PREFIX);
+    write_fields(meta, Fields { out: &mut out, skip: &["resourceVersion"], separator: "" });
+    out.push(b'}');
+    for (name, value) in fields {
+        out.push(b',');
+        serde_json::to_writer(&mut out, name).expect("a name is written to memory");
+        out.push(b':');
+        serde_json::to_writer(&mut out, value).expect("a JSON tree is written to memory");
+    }
+    out.push(b'}');
+    out
+}
+
 fn write_fields<T: Serialize>(object: &T, fields: Fields<'_>) {
     object.serialize(fields).expect("upstream types are structs of JSON values");
 }

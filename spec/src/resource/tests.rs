@@ -79,6 +79,11 @@ status: {phase: Running, podIP: 127.42.0.2, containerStatuses: [{name: a, ready:
         "admissionregistration.k8s.io/v1/ValidatingWebhookConfiguration",
         "{metadata: {name: a}, webhooks: [{name: a.b.c, sideEffects: None, admissionReviewVersions: [v1], clientConfig: {url: 'https://a'}, rules: [{operations: [CREATE]}]}]}",
     ),
+    (
+        "apiextensions.k8s.io/v1/CustomResourceDefinition",
+        "{metadata: {name: as.example.com}, spec: {group: example.com, scope: Cluster, names: {plural: as, kind: A}, \
+         versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}}",
+    ),
     ("apps/v1/ControllerRevision", "{metadata: {name: a}, revision: 1, data: {spec: {template: {}}}}"),
     (
         "apps/v1/DaemonSet",

@@ -109,10 +109,7 @@ pub fn validate_update(
 ) -> Result<(), Status> {
     let mut errors = FieldErrors::new();
     meta::validate_update(object.meta(), old.meta(), &mut errors);
-    if target == Target::Main {
-        object.validate(&mut errors);
-    }
-    object.validate_update(old, target, &mut errors);
+    object.validate_change(old, target, &mut errors);
     to_result(kind, object, &errors)
 }
 

@@ -83,6 +83,7 @@ impl Draft<'_> {
             form: if self.has("union") { Form::Union } else { Form::Object },
             kind: self.has("kind").then(|| self.group_version_kind()),
             atomic: self.has("atomic"),
+            open: false,
             index: NameIndex::new(&fields),
             fields,
             wire,
