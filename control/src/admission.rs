@@ -15,6 +15,7 @@ use isopod_spec::resource::{Kind, Object, Resource};
 use isopod_spec::status::Status;
 use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 use self::addresses::Refusal;
 pub use self::addresses::{InvalidRange, ServiceRange};
@@ -56,6 +57,9 @@ pub(crate) fn create(
     let mut additions = Additions::default();
     if kind.namespaced() {
         additions.compares.push(living_namespace(snapshot, kind, object)?);
+    }
+    if let Some(name) = &kind.defined_by {
+        additions.compares.push(living_definition(snapshot, kind, name)?);
     }
     if object.get::<Pod>().is_some() {
         additions.compares.extend(admit_pod(snapshot, kind, object, seed)?);
@@ -109,6 +113,18 @@ fn living_namespace(snapshot: &Snapshot, kind: &Kind, object: &dyn Object) -> Re
     let Some(entry) = snapshot.get(&key) else { return Err(Status::not_found(&**namespaces, name)) };
     if MetadataView::of(&entry.value).deletion_timestamp.is_some() {
         return Err(Status::namespace_terminating(kind, object.name(), name));
+    }
+    Ok(Compare::Modified(key.into(), entry.modified))
+}
+
+/// Nothing comes of a kind that is not declared any more, or of which all objects are being deleted.
+fn living_definition(snapshot: &Snapshot, kind: &Kind, name: &str) -> Result<Compare, Status> {
+    let key = registry::kind_of::<CustomResourceDefinition>().key("", name);
+    let entry = snapshot.get(&key).ok_or_else(Status::no_such_resource)?;
+    if MetadataView::of(&entry.value).deletion_timestamp.is_some() {
+        let mut status = Status::method_not_allowed(kind, "create");
+        status.message = "create not allowed while custom resource definition is terminating".to_owned();
+        return Err(status);
     }
     Ok(Compare::Modified(key.into(), entry.modified))
 }

@@ -45,7 +45,6 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
-use isopod_spec::openapi::Documents;
 use isopod_spec::resource::Kind;
 use isopod_spec::status::Status;
 use prometheus_client::registry::Registry;
@@ -99,7 +98,7 @@ pub struct Api {
     load: Load,
     watches: Arc<Semaphore>,
     decoded: Arc<Decoded>,
-    openapi: Arc<Documents<'static>>,
+    openapi: openapi::Served,
     live: Vec<Check>,
     ready: Vec<Check>,
     shutdown: CancellationToken,
@@ -120,9 +119,10 @@ impl Api {
     /// The API over a member's objects.
     pub fn new(config: Config) -> Api {
         let Config { objects, access, nodes, address, build, metrics, shutdown } = config;
-        let openapi = Arc::new(Documents::new(objects.kinds()));
         let facts = discovery::build_facts(&build);
-        let metrics = Metrics::new(metrics, facts, objects.store().clone(), objects.kinds());
+        let served = objects.clone();
+        let kinds = Box::new(move || served.kinds());
+        let metrics = Metrics::new(metrics, facts, objects.store().clone(), kinds);
         Api {
             objects,
             access,
@@ -133,7 +133,7 @@ impl Api {
             load: Load::default(),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             decoded: Arc::default(),
-            openapi,
+            openapi: openapi::Served::default(),
             live: Check::live(),
             ready: Check::ready(),
             shutdown,
@@ -202,7 +202,8 @@ async fn answer(api: &Api, mut call: Call) -> Response<ResponseBody> {
 fn subject(api: &Api, route: &Route, call: &Call) -> Subject {
     let other = Subject { verb: method_word(&call.method), component: "apiserver", ..Subject::default() };
     let Route::Resource(path) = route else { return other };
-    let Some(kind) = api.objects.kinds().by_plural(&path.group, &path.version, &path.resource) else {
+    let kinds = api.objects.kinds();
+    let Some(kind) = kinds.by_plural(&path.group, &path.version, &path.resource) else {
         return other;
     };
     let subresource = path.subresource.as_deref().filter(|name| kind.subresource(name).is_some());

@@ -12,7 +12,7 @@ mod tests;
 use std::sync::Arc;
 
 use isopod_raft_store::{Entry, Revision, Snapshot};
-use isopod_spec::registry;
+use isopod_spec::registry::{self, Kinds};
 use isopod_spec::resource::{Kind, Resource};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -67,6 +67,8 @@ impl<T> Delta<T> {
 pub(crate) struct Batch {
     pub(crate) view: View,
     pub(crate) changes: Vec<Change>,
+    /// The kinds that are served at the view's revision.
+    pub(crate) kinds: Arc<Kinds>,
     pub(crate) raw: Raw,
 }
 

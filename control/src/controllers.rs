@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use self::replica_set::shell::ReplicaSetController;
 use self::runner::{Controller, Shell};
 use crate::cache::feed::Feed;
+use crate::custom::controller::DefinitionController;
 use crate::leader::Config;
 
 #[cfg(test)]
@@ -69,6 +70,7 @@ pub(crate) fn spawn_all(
     starter.start(taint_eviction::TaintEviction);
     starter.start(pod_collector::PodCollector::default());
     starter.start(cluster_roles::ClusterRoles);
+    starter.start(DefinitionController::default());
 }
 
 struct Starter<'a> {

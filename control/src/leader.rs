@@ -88,7 +88,7 @@ async fn lost(leadership: &mut watch::Receiver<Leadership>, term: u64) {
 async fn lead(objects: Objects, term: u64, config: &Config, shutdown: &CancellationToken) -> &'static str {
     let stop = shutdown.child_token();
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
-    let mut feed = Feed::new(objects.store().clone());
+    let mut feed = Feed::new(objects.clone());
     let (recorder, writer) = Recorder::new(objects.clone());
     let shell = Shell { objects: objects.clone(), recorder };
     let scheduler = Scheduler::new(shell.clone());

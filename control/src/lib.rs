@@ -5,6 +5,7 @@ pub mod api;
 pub mod bootstrap;
 mod cache;
 pub mod controllers;
+mod custom;
 mod events;
 pub mod leader;
 pub mod membership;

@@ -20,6 +20,7 @@ use isopod_raft_store::{Compare, Entry, KeyRange, Revision, Snapshot, Store, Txn
 use isopod_spec::registry::{self, Kinds};
 use isopod_spec::resource::{Kind, Object, Resource, Target, Typed};
 use isopod_spec::status::Status;
+use tokio_util::sync::CancellationToken;
 
 pub use self::bind::Binding;
 pub(crate) use self::delete::Deleted;
@@ -27,6 +28,7 @@ pub use self::delete::{DeleteOptions, Propagation};
 pub(crate) use self::error::{corrupt, propose_failed, read_failed};
 pub(crate) use self::update::{Change, Current};
 pub use crate::admission::Policy;
+use crate::custom::{Definitions, ServedKinds};
 
 /// Tries of one write before the client is asked to come back: each means that another write came between.
 const TRIES_MAX: usize = 16;
@@ -59,7 +61,7 @@ pub(crate) struct Written {
 #[derive(Clone)]
 pub struct Objects {
     store: Store,
-    kinds: &'static Kinds,
+    kinds: Arc<ServedKinds>,
     policy: Arc<Policy>,
     term: Option<u64>,
 }
@@ -67,7 +69,7 @@ pub struct Objects {
 impl Objects {
     /// Objects over `store`, with the cluster's settings that admission needs.
     pub fn new(store: Store, policy: Policy) -> Objects {
-        Objects { store, kinds: registry::builtin(), policy: Arc::new(policy), term: None }
+        Objects { store, kinds: Arc::new(ServedKinds::new()), policy: Arc::new(policy), term: None }
     }
 
     /// The same, but every write lands only while the Raft term is still `term`: what singletons use, so that a
@@ -82,9 +84,30 @@ impl Objects {
         &self.store
     }
 
-    /// The kinds that are served.
-    pub fn kinds(&self) -> &'static Kinds {
-        self.kinds
+    /// The kinds that are served, as this member last saw them.
+    pub fn kinds(&self) -> Arc<Kinds> {
+        self.kinds.current()
+    }
+
+    /// The kinds of this state, or of a newer one.
+    pub(crate) fn kinds_at(&self, snapshot: &Snapshot) -> Arc<Kinds> {
+        self.kinds.at(snapshot)
+    }
+
+    /// The kinds of the newest state of the cluster, or of this member's while nobody leads.
+    pub(crate) async fn kinds_now(&self) -> Arc<Kinds> {
+        let newest = self.store.linearizable().await;
+        self.kinds.at(&newest.unwrap_or_else(|_| self.store.snapshot()))
+    }
+
+    /// The definitions of custom kinds, as this member last saw them.
+    pub(crate) fn definitions(&self) -> Definitions {
+        self.kinds.definitions()
+    }
+
+    /// Keeps the kinds at the store's state until `shutdown`, or until the store is closed.
+    pub async fn follow_kinds(self, shutdown: CancellationToken) {
+        shutdown.run_until_cancelled(self.kinds.follow(&self.store)).await;
     }
 
     /// The object as this member has it now; `namespace` is empty for cluster-scoped kinds.

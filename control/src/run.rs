@@ -22,6 +22,7 @@ use crate::leader::Singletons;
 use crate::membership::follow::Follower;
 use crate::membership::record::Roll;
 use crate::membership::{folder, join};
+use crate::objects::Objects;
 use crate::peers::{Peers, StoreInbound};
 use crate::registry;
 use crate::security::ca::{self, CertificateAuthority, IssuedCertificate, Subject};
@@ -184,6 +185,7 @@ pub struct Member {
     peers: Peers,
     tls: Arc<rustls::ServerConfig>,
     store: Store,
+    objects: Objects,
     driver: Driver,
     follower: Follower,
     singletons: Singletons,
@@ -212,6 +214,11 @@ impl Member {
         parts.spawn(async {
             access.await;
             Ok("authorization")
+        });
+        let kinds = self.objects.follow_kinds(serving.clone());
+        parts.spawn(async {
+            kinds.await;
+            Ok("the custom kinds")
         });
         let listener = serve::run(self.listener, self.tls, self.front, serving.clone());
         parts.spawn(async {

@@ -5,10 +5,9 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use isopod_spec::decode::protobuf::protobuf_to_json;
-use isopod_spec::decode::strict::{Finding, Findings, duplicate_check, strict_check};
+use isopod_spec::decode::strict::{Finding, Findings, duplicate_check};
 use isopod_spec::decode::yaml::yaml_to_json;
 use isopod_spec::resource::{Kind, Object};
-use isopod_spec::schema;
 use isopod_spec::status::Status;
 use serde::de::DeserializeOwned;
 
@@ -86,12 +85,12 @@ pub(crate) fn check_fields<'j>(
     json: &'j [u8],
     validation: FieldValidation,
 ) -> Result<Checked<'j>, Status> {
-    let Some(message) = schema::message(&kind.group, &kind.version, &kind.kind) else {
-        return Ok(Checked { json: Cow::Borrowed(json), warnings: Vec::new() });
-    };
-    let findings = strict_check(json, message).map_err(|error| {
+    let findings = kind.findings(json).map_err(|error| {
         Status::bad_request(error.message(&kind.kind, Some((&kind.kind, &kind.version)), json))
     })?;
+    let Some(findings) = findings else {
+        return Ok(Checked { json: Cow::Borrowed(json), warnings: Vec::new() });
+    };
     let warnings = report(&findings, validation)?;
     let json = findings.repaired.map_or(Cow::Borrowed(json), Cow::Owned);
     Ok(Checked { json, warnings })

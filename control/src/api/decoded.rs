@@ -16,8 +16,8 @@ use crate::objects::corrupt;
 /// Objects that are remembered: some megabytes at most for usual ones.
 const OBJECTS_MAX: usize = 512;
 
-/// A key of the store at a revision: one immutable value.
-type Id = (Bytes, Revision);
+/// A key of the store at a revision, which is one immutable value, and the kind that it is read as.
+type Id = (Bytes, Revision, u64);
 
 /// The latest decoded objects.
 #[derive(Default)]
@@ -34,7 +34,7 @@ struct Latest {
 impl Decoded {
     /// The object that `entry` holds under `key`.
     pub(crate) fn get(&self, kind: &Kind, key: &Bytes, entry: &Entry) -> Result<Arc<dyn Object>, Status> {
-        let id = (key.clone(), entry.modified);
+        let id = (key.clone(), entry.modified, kind.serial());
         if let Some(object) = self.lock().objects.get(&id) {
             return Ok(Arc::clone(object));
         }

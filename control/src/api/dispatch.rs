@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Method;
+use isopod_spec::registry::Kinds;
 use isopod_spec::resource::{Kind, Target};
 use isopod_spec::status::{GroupResource, Status};
 
@@ -31,22 +32,39 @@ pub(crate) async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Resul
     if !matches!(call.method, Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed(GroupResource { group: "", resource: "" }, "this method"));
     }
-    let kinds = api.objects.kinds();
     match route {
-        Route::Root => Ok(discovery::root(kinds)),
         Route::Version => Ok(discovery::version(&api.build)),
         Route::Health(probe, check) => Ok(health::answer(api, *probe, check.as_deref(), call)),
         Route::Metrics => Ok(api.metrics.answer()),
-        Route::CoreVersions => discovery::groups(kinds, Groups::Core { address: &api.address }, call),
-        Route::Groups => discovery::groups(kinds, Groups::Named, call),
-        Route::Group(group) => discovery::group(kinds, group),
-        Route::GroupVersion(group, version) => discovery::resources(kinds, group, version),
-        Route::OpenApiIndex => openapi::index(&api.openapi, call).await,
-        Route::OpenApiDocument(path) => openapi::document(&api.openapi, path, call).await,
         Route::OpenIdConfiguration => Ok(openid::configuration(&api.address)),
         Route::OpenIdKeys => Ok(openid::keys(api.access.tokens().key())),
         Route::OpenApiV2 => openapi::version_2(call),
         Route::Unknown | Route::Resource(_) => Err(Status::no_such_resource()),
+        _ => described(api, route, call).await,
+    }
+}
+
+/// What is served: never less than whoever asks has seen elsewhere.
+async fn described(api: &Api, route: &Route, call: &Call) -> Result<Reply, Status> {
+    let kinds = api.objects.kinds_now().await;
+    match route {
+        Route::Root => Ok(discovery::root(&kinds)),
+        Route::CoreVersions => discovery::groups(&kinds, Groups::Core { address: &api.address }, call),
+        Route::Groups => discovery::groups(&kinds, Groups::Named, call),
+        Route::Group(group) => discovery::group(&kinds, group),
+        Route::GroupVersion(group, version) => discovery::resources(&kinds, group, version),
+        Route::OpenApiIndex => openapi::index(&api.openapi.of(&kinds), call).await,
+        Route::OpenApiDocument(path) => openapi::document(&api.openapi.of(&kinds), path, call).await,
+        _ => Err(Status::no_such_resource()),
+    }
+}
+
+/// The kind that a path names. One that is not known may have been declared a moment ago, at another member.
+async fn kind(api: &Api, path: &ResourcePath) -> Result<Arc<Kind>, Status> {
+    let find = |kinds: &Kinds| kinds.by_plural(&path.group, &path.version, &path.resource).cloned();
+    match find(&api.objects.kinds()) {
+        Some(kind) => Ok(kind),
+        None => find(&*api.objects.kinds_now().await).ok_or_else(Status::no_such_resource),
     }
 }
 
@@ -91,8 +109,7 @@ async fn allow_path(api: &Api, call: &Call) -> Result<(), Status> {
 
 /// Requests for objects, collections and subresources.
 async fn resource(api: &Api, path: &ResourcePath, verb: Verb, call: &mut Call) -> Result<Reply, Status> {
-    let kind = api.objects.kinds().by_plural(&path.group, &path.version, &path.resource);
-    let kind = kind.ok_or_else(Status::no_such_resource)?;
+    let kind = &kind(api, path).await?;
     let namespace = path.namespace.as_deref();
     let is_placed = kind.namespaced() == namespace.is_some();
     if path.name.is_some() && !is_placed || namespace.is_some() && !kind.namespaced() {

@@ -4,11 +4,11 @@
 
 mod process;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 use isopod_raft_store::{KeyRange, Store};
-use isopod_spec::registry::Kinds;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
@@ -87,7 +87,7 @@ impl Metrics {
         mut registry: Registry,
         build: [(&'static str, String); 9],
         store: Store,
-        kinds: &'static Kinds,
+        kinds: Kinds,
     ) -> Metrics {
         let durations = Durations::new_with_constructor(|| Histogram::new(DURATIONS));
         let metrics = Metrics {
@@ -185,10 +185,13 @@ impl Drop for Open {
     }
 }
 
+/// Tells the kinds that are served.
+type Kinds = Box<dyn Fn() -> Arc<isopod_spec::registry::Kinds> + Send + Sync>;
+
 /// Counts stored objects when asked.
 struct StoredObjects {
     store: Store,
-    kinds: &'static Kinds,
+    kinds: Kinds,
 }
 
 impl std::fmt::Debug for StoredObjects {
@@ -206,7 +209,7 @@ impl Collector for StoredObjects {
             None,
             MetricType::Gauge,
         )?;
-        for kind in self.kinds.iter().filter(|kind| kind.is_stored()) {
+        for kind in (self.kinds)().iter().filter(|kind| kind.is_stored()) {
             let count = snapshot.count(&KeyRange::prefix(kind.prefix(None)));
             let labels = [("group", kind.group.as_str()), ("resource", kind.plural.as_str())];
             let count = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));

@@ -4,10 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{StatusCode, Uri};
 use isopod_spec::openapi::Documents;
+use isopod_spec::registry::Kinds;
 use isopod_spec::status::Status;
 
 use super::call::Call;
@@ -18,8 +20,25 @@ use super::reply::{Content, JSON, Reply};
 /// How long a document may be kept under the address that names its content.
 const KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// The documents of the kinds that were served when somebody last asked.
+#[derive(Default)]
+pub(crate) struct Served(ArcSwap<(Arc<Kinds>, Arc<Documents>)>);
+
+impl Served {
+    /// The documents of these kinds. What did not change is not made again.
+    pub(crate) fn of(&self, kinds: &Arc<Kinds>) -> Arc<Documents> {
+        let known = self.0.load();
+        if Arc::ptr_eq(&known.0, kinds) {
+            return Arc::clone(&known.1);
+        }
+        let documents = Arc::new(known.1.updated(kinds));
+        self.0.store(Arc::new((Arc::clone(kinds), Arc::clone(&documents))));
+        documents
+    }
+}
+
 /// Answers `/openapi/v3`.
-pub(crate) async fn index(documents: &Arc<Documents<'static>>, call: &Call) -> Result<Reply, Status> {
+pub(crate) async fn index(documents: &Arc<Documents>, call: &Call) -> Result<Reply, Status> {
     takes_json(call)?;
     let body = making(documents, |documents| Some(documents.index())).await?;
     let tag = hash(&body);
@@ -27,11 +46,7 @@ pub(crate) async fn index(documents: &Arc<Documents<'static>>, call: &Call) -> R
 }
 
 /// Answers `/openapi/v3/<path>`.
-pub(crate) async fn document(
-    documents: &Arc<Documents<'static>>,
-    path: &str,
-    call: &Call,
-) -> Result<Reply, Status> {
+pub(crate) async fn document(documents: &Arc<Documents>, path: &str, call: &Call) -> Result<Reply, Status> {
     takes_json(call)?;
     let wanted = path.to_owned();
     let found = making(documents, move |documents| {
@@ -98,8 +113,8 @@ fn takes_json(call: &Call) -> Result<(), Status> {
 
 /// Runs `make` where it may take its time: a document is made when it is first asked for.
 async fn making<T: Send + 'static>(
-    documents: &Arc<Documents<'static>>,
-    make: impl FnOnce(&Documents<'static>) -> Option<T> + Send + 'static,
+    documents: &Arc<Documents>,
+    make: impl FnOnce(&Documents) -> Option<T> + Send + 'static,
 ) -> Result<T, Status> {
     let documents = Arc::clone(documents);
     let made = tokio::task::spawn_blocking(move || make(&documents)).await;

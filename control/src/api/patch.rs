@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::header;
 use isopod_spec::patch::{self, PatchError, PatchType};
 use isopod_spec::resource::{Kind, Target};
-use isopod_spec::schema::{self, MessageRef};
+use isopod_spec::schema::MessageRef;
 use isopod_spec::status::{Reason, Status};
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ impl Patch {
         let duplicates = body::check_patch(&self.bytes, validation)?;
         let tree = kind.object_json(&current.entry.value, current.entry.modified.0);
         let tree: Value = serde_json::from_slice(&tree).map_err(|error| crate::objects::corrupt(&error))?;
-        let patched = self.apply(schema::message(&kind.group, &kind.version, &kind.kind), tree)?;
+        let patched = self.apply(kind.strategic(), tree)?;
         let json = serde_json::to_vec(&patched).expect("a JSON tree can be written");
         let checked = body::check_fields(kind, &json, validation)?;
         let object = kind.decode(&checked.json)?;

@@ -2,6 +2,7 @@
 
 mod access;
 mod create;
+mod custom;
 mod delete;
 mod discovery;
 mod harness;

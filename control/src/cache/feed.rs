@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use isopod_raft_store::{Entry, Event, KeyRange, ReadError, Snapshot, Store, Watch, WatchEnd};
-use isopod_spec::registry;
+use isopod_raft_store::{Entry, Event, KeyRange, ReadError, Snapshot, Watch, WatchEnd};
+use isopod_spec::registry::{self, Kinds};
 use isopod_spec::resource::Kind;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Batch, Cached, Change, Delta, Located, ObjectKey, Raw, View};
-use crate::objects::try_decode;
+use crate::custom::{self, Definitions};
+use crate::objects::{Objects, try_decode};
 
 /// Batches that may wait for a subscriber. When one lags further, the feed waits for it; when the store then forgets
 /// what the feed has not read, the feed reads the whole state again.
@@ -28,15 +29,15 @@ pub(crate) enum FeedError {
 
 /// Reads the store for everybody who wants [`Batch`]es.
 pub(crate) struct Feed {
-    store: Store,
+    objects: Objects,
     follower: Follower,
     subscribers: Vec<mpsc::Sender<Arc<Batch>>>,
 }
 
 impl Feed {
     /// A feed that has read nothing yet.
-    pub(crate) fn new(store: Store) -> Feed {
-        Feed { store, follower: Follower::new(super::sources()), subscribers: Vec::new() }
+    pub(crate) fn new(objects: Objects) -> Feed {
+        Feed { objects, follower: Follower::new(super::sources()), subscribers: Vec::new() }
     }
 
     /// A receiver of every batch. The first one holds the whole state as changes.
@@ -56,11 +57,13 @@ impl Feed {
     }
 
     async fn follow(&mut self) -> Result<(), FeedError> {
-        let mut snapshot = self.store.linearizable().await.map_err(FeedError::Read)?;
+        let store = self.objects.store().clone();
+        let mut snapshot = store.linearizable().await.map_err(FeedError::Read)?;
         loop {
-            let changes = self.follower.resync(&snapshot);
+            self.objects.kinds_at(&snapshot);
+            let changes = self.follower.resync(&snapshot, &self.objects.definitions());
             self.publish(changes, Raw::Whole(snapshot.clone())).await;
-            let end = match self.store.watch(KeyRange::all(), snapshot.revision()) {
+            let end = match store.watch(KeyRange::all(), snapshot.revision()) {
                 Ok(watch) => self.follow_watch(watch).await,
                 Err(end) => end,
             };
@@ -70,7 +73,7 @@ impl Feed {
                     tracing::warn!(%end, "controllers lag behind the store and read it again");
                 }
             }
-            snapshot = self.store.snapshot();
+            snapshot = store.snapshot();
         }
     }
 
@@ -78,7 +81,7 @@ impl Feed {
         loop {
             match watch.next().await {
                 Ok(events) => {
-                    let (changes, located) = self.follower.apply(&events);
+                    let (changes, located) = self.follower.apply(&events, &self.objects);
                     self.publish(changes, Raw::Events(located)).await;
                 }
                 Err(end) => return end,
@@ -87,7 +90,8 @@ impl Feed {
     }
 
     async fn publish(&mut self, changes: Vec<Change>, raw: Raw) {
-        let batch = Arc::new(Batch { view: self.follower.view.clone(), changes, raw });
+        let (view, kinds) = (self.follower.view.clone(), Arc::clone(&self.follower.kinds));
+        let batch = Arc::new(Batch { view, changes, kinds, raw });
         for subscriber in &self.subscribers {
             // One that is gone has ended, and its end is handled where it runs.
             let _ = subscriber.send(batch.clone()).await;
@@ -113,21 +117,21 @@ impl Source {
 pub(super) struct Follower {
     view: View,
     sources: Vec<Source>,
-    /// Prefixes of all kinds of the registry, with their source when they are cached.
-    prefixes: Vec<(Vec<u8>, Arc<Kind>, Option<Source>)>,
+    definitions: Definitions,
+    /// The kinds at the view's revision, so that no event of a kind is missed or taken for another's.
+    kinds: Arc<Kinds>,
 }
 
 impl Follower {
     pub(super) fn new(sources: Vec<Source>) -> Follower {
-        let prefixes = registry::builtin().iter().map(|kind| {
-            let source = sources.iter().find(|source| Arc::ptr_eq(source.kind, kind)).copied();
-            (kind.prefix(None), kind.clone(), source)
-        });
-        Follower { view: View::default(), prefixes: prefixes.collect(), sources }
+        let kinds = Arc::new(registry::builtin().clone());
+        Follower { view: View::default(), sources, definitions: Definitions::default(), kinds }
     }
 
     /// Brings the view to the snapshot; returns what differs.
-    pub(super) fn resync(&mut self, snapshot: &Snapshot) -> Vec<Change> {
+    pub(super) fn resync(&mut self, snapshot: &Snapshot, known: &Definitions) -> Vec<Change> {
+        self.definitions = Definitions::of(snapshot, known);
+        self.kinds = Arc::new(self.definitions.kinds());
         let mut changes = Vec::new();
         for source in &self.sources {
             let prefix = source.kind.prefix(None);
@@ -139,10 +143,16 @@ impl Follower {
     }
 
     /// Brings the view past `events`; returns what changed.
-    fn apply(&mut self, events: &[Arc<Event>]) -> (Vec<Change>, Vec<Located>) {
+    fn apply(&mut self, events: &[Arc<Event>], objects: &Objects) -> (Vec<Change>, Vec<Located>) {
+        let prefix = custom::prefix();
         let mut changes = Vec::with_capacity(events.len());
         let mut located = Vec::with_capacity(events.len());
         for event in events {
+            if event.key.starts_with(&prefix) {
+                // Whoever serves requests may have compiled it already.
+                self.definitions.set(&event.key, event.entry.as_deref(), &objects.definitions());
+                self.kinds = Arc::new(self.definitions.kinds());
+            }
             if let Some((object, change)) = self.apply_one(event) {
                 located.push(object);
                 changes.extend(change);
@@ -153,14 +163,14 @@ impl Follower {
     }
 
     fn apply_one(&mut self, event: &Event) -> Option<(Located, Option<Change>)> {
-        let (prefix, kind, source) =
-            self.prefixes.iter().find(|(prefix, ..)| event.key.starts_with(prefix))?;
-        let key = ObjectKey::from_store(&event.key[prefix.len()..])?;
-        let change = match source {
+        let (kind, rest) = self.kinds.of_key(&event.key)?;
+        let kind = Arc::clone(kind);
+        let key = ObjectKey::from_store(rest)?;
+        let change = match self.sources.iter().find(|source| Arc::ptr_eq(source.kind, &kind)) {
             Some(source) => (source.apply)(&mut self.view, &key, event.entry.as_deref()),
             None => Some(Change::Other { kind: kind.clone(), key: key.clone() }),
         };
-        Some((Located { kind: kind.clone(), key, entry: event.entry.clone() }, change))
+        Some((Located { kind, key, entry: event.entry.clone() }, change))
     }
 }
 

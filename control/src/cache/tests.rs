@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::{Feed, Follower};
 use super::{Change, ObjectKey, Raw, Shelf};
+use crate::custom::Definitions;
 use crate::objects::{DeleteOptions, Objects, Policy};
 
 fn pod(namespace: &str, name: &str, node: Option<&str>, owner: Option<&str>) -> Pod {
@@ -129,9 +130,9 @@ impl Running {
 #[tokio::test]
 async fn a_subscriber_sees_the_state_then_every_change_and_the_view_after_it() {
     let running = Running::open().await;
-    let Running { store, objects, .. } = &running;
+    let Running { objects, .. } = &running;
     objects.create(namespace("before")).await.unwrap();
-    let mut feed = Feed::new(store.clone());
+    let mut feed = Feed::new(objects.clone());
     let mut batches = feed.subscribe();
     let feed = tokio::spawn(feed.run(running.shutdown.clone()));
     let first = batches.recv().await.unwrap();
@@ -166,7 +167,7 @@ async fn a_resync_tells_exactly_what_differs() {
     }
     objects.create(namespace("gone")).await.unwrap();
     let mut follower = Follower::new(super::sources());
-    assert_eq!(follower.resync(&store.snapshot()).len(), 3);
+    assert_eq!(follower.resync(&store.snapshot(), &Definitions::default()).len(), 3);
     let mut changed = objects.get::<Namespace>("", "changed").await.unwrap().unwrap();
     changed.metadata.annotations = Some([("x".to_owned(), "y".to_owned())].into());
     objects.update(&changed).await.unwrap();
@@ -175,8 +176,9 @@ async fn a_resync_tells_exactly_what_differs() {
     emptied.spec.as_mut().unwrap().finalizers = None;
     objects.replace(&emptied, Target::Finalize).await.unwrap();
     objects.create(namespace("new")).await.unwrap();
-    let told: Vec<String> = follower.resync(&store.snapshot()).iter().map(describe).collect();
+    let told: Vec<String> =
+        follower.resync(&store.snapshot(), &Definitions::default()).iter().map(describe).collect();
     assert_eq!(told, ["changed changed", "new created", "gone deleted"]);
-    assert_eq!(follower.resync(&store.snapshot()).len(), 0);
+    assert_eq!(follower.resync(&store.snapshot(), &Definitions::default()).len(), 0);
     running.stop().await;
 }

@@ -111,6 +111,7 @@ impl Member {
         let objects = Objects::new(store, policy);
         let access = Access::new(objects.store().clone(), SigningKey::generate().expect("a fresh key"));
         tokio::spawn(access.clone().run(shutdown.clone()));
+        tokio::spawn(objects.clone().follow_kinds(shutdown.clone()));
         let api = Arc::new(Api::new(Config {
             objects: objects.clone(),
             access: access.clone(),

@@ -68,8 +68,13 @@ impl Dependent<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     objects: HashMap<Arc<str>, Object>,
+    /// By kind (a position of `roots`) and key.
     by_key: HashMap<(usize, ObjectKey), Arc<str>>,
     dependents: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// How the keys of each kind begin, which says which kind it is: a custom one is compiled anew when it changes.
+    roots: HashMap<String, usize>,
+    /// The kinds that are served; those of the build until somebody says.
+    kinds: Option<Arc<Kinds>>,
 }
 
 impl Graph {
@@ -89,7 +94,7 @@ impl Graph {
                 return BTreeSet::new();
             }
         };
-        let slot = (Arc::as_ptr(kind) as usize, key.clone());
+        let slot = (self.root(kind), key.clone());
         let mut touched = BTreeSet::new();
         let new_uid = parsed.as_ref().map(|metadata| Arc::<str>::from(metadata.uid.as_str()));
         if let Some(old_uid) = self.by_key.get(&slot).cloned().filter(|old| Some(old) != new_uid.as_ref()) {
@@ -101,6 +106,20 @@ impl Graph {
             self.insert(uid, kind, key, metadata, &mut touched);
         }
         touched
+    }
+
+    /// Takes over which kinds are served.
+    pub(crate) fn serve(&mut self, kinds: &Arc<Kinds>) {
+        self.kinds = Some(Arc::clone(kinds));
+    }
+
+    fn root(&mut self, kind: &Kind) -> usize {
+        if let Some(known) = self.roots.get(kind.root()) {
+            return *known;
+        }
+        let next = self.roots.len();
+        self.roots.insert(kind.root().to_owned(), next);
+        next
     }
 
     fn insert(
@@ -183,7 +202,8 @@ impl Graph {
 
     /// How a reference of `dependent` stands.
     pub(crate) fn owner_state(&self, dependent: &Object, owner: &Owner) -> OwnerState {
-        self.state_among(isopod_spec::registry::builtin(), dependent, owner)
+        let kinds = self.kinds.as_deref().unwrap_or(isopod_spec::registry::builtin());
+        self.state_among(kinds, dependent, owner)
     }
 
     fn state_among(&self, kinds: &Kinds, dependent: &Object, owner: &Owner) -> OwnerState {

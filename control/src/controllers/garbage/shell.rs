@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use isopod_raft_store::KeyRange;
-use isopod_spec::registry;
 use isopod_spec::resource::{Kind, Target};
 use isopod_spec::status::Status;
 use jiff::Timestamp;
@@ -58,16 +57,18 @@ impl Controller for GarbageCollector {
         match &batch.raw {
             Raw::Whole(snapshot) => {
                 self.graph = Graph::default();
-                for kind in registry::builtin().iter() {
+                for kind in batch.kinds.iter().filter(|kind| kind.is_stored()) {
                     let prefix = kind.prefix(None);
                     for (key, entry) in snapshot.range(&KeyRange::prefix(prefix.clone())) {
                         let Some(key) = ObjectKey::from_store(&key[prefix.len()..]) else { continue };
                         self.graph.observe(kind, &key, Some(metadata(&entry.value)));
                     }
                 }
+                self.graph.serve(&batch.kinds);
                 self.graph.uids().for_each(|uid| wake(ObjectKey::new("", uid)));
             }
             Raw::Events(events) => {
+                self.graph.serve(&batch.kinds);
                 for changed in events {
                     let metadata = changed.entry.as_ref().map(|entry| metadata(&entry.value));
                     let touched = self.graph.observe(&changed.kind, &changed.key, metadata);

@@ -48,7 +48,8 @@ impl Controller for NamespaceController {
     async fn apply(shell: Shell, namespace: Arc<Namespace>) -> Result<(), Status> {
         // Nothing can be created in the namespace any more, so what this snapshot lacks is gone for good.
         let snapshot = shell.objects.store().snapshot();
-        let content = content(shell.objects.kinds(), &snapshot, facts::name(&namespace.metadata));
+        let kinds = shell.objects.kinds_at(&snapshot);
+        let content = content(&kinds, &snapshot, facts::name(&namespace.metadata));
         let plan = plan(&namespace, content, Timestamp::now());
         if plan.is_empty {
             return shell.objects.replace(&finalized(&namespace), Target::Finalize).await.map(drop);
@@ -68,7 +69,7 @@ impl Controller for NamespaceController {
 /// Everything that is in a namespace.
 fn content(kinds: &Kinds, snapshot: &Snapshot, namespace: &str) -> Vec<Content> {
     let mut content = Vec::new();
-    for kind in kinds.iter().filter(|kind| kind.namespaced()) {
+    for kind in kinds.iter().filter(|kind| kind.namespaced() && kind.is_stored()) {
         let range = KeyRange::prefix(kind.prefix(Some(namespace)));
         for (_, entry) in snapshot.range(&range) {
             let meta: ObjectMeta = serde_json::from_slice(metadata(&entry.value)).unwrap_or_default();
