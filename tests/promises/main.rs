@@ -4,6 +4,7 @@ mod bad_input;
 mod cli;
 mod clients;
 mod controllers;
+mod custom;
 mod demo;
 mod drill;
 mod faults;

@@ -11,7 +11,6 @@ fn verbs_that_are_not_there_yet_say_so() {
         (&["attach", "unruly"], "does not support attaching to containers yet"),
         (&["port-forward", "pod/unruly", ":80"], "does not support port forwarding yet"),
         (&["debug", "unruly", "--image=x"], "does not support ephemeral containers yet"),
-        (&["get", "customresourcedefinitions"], "doesn't have a resource type"),
     ] {
         let error = cluster.kubectl(args).err();
         assert!(error.contains(words), "{args:?}: {error}");
