@@ -166,6 +166,27 @@ async fn a_sync_that_fails_stops_the_store_and_is_not_tried_again() {
 }
 
 #[tokio::test]
+async fn what_is_read_after_a_failed_sync_outlives_the_next_loss_of_power() {
+    for seed in 0..10 {
+        let disk = MemoryDisk::default();
+        let running = Running::open(&disk);
+        running.put("/a", "1").await.expect("the disk is well");
+        disk.set_faults(Faults { sync_fails_at: Some(disk.syncs() + 1), ..Faults::default() });
+        assert_eq!(running.put("/a", "2").await, Err(ProposeError::Unknown));
+        running.close().await.expect_err("the disk has failed");
+        disk.set_faults(Faults::default());
+        let running = Running::open(&disk);
+        let seen = running.store.linearizable().await.expect("it serves").revision();
+        let next = running.put("/b", "1").await.expect("the disk is well again");
+        assert_eq!(next, seen.next());
+        running.close().await.expect("it ends well");
+        let running = Running::open(&disk.crashed(seed));
+        assert_eq!(running.store.snapshot().revision(), next, "seed {seed}");
+        running.close().await.expect("it ends well");
+    }
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_writes_serves_reads_and_resumes_when_there_is_space() {
     let disk = MemoryDisk::default();
     let running = Running::open(&disk);

@@ -4,6 +4,7 @@
 //! later frame that proves it had been on the disk, and looking like a write that was cut short (see
 //! [`frame::looks_torn`]). Such a tail was never acknowledged and is cut. Everything else is damage.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use raft::eraftpb::ConfState;
@@ -22,6 +23,10 @@ pub(crate) struct Recovered {
     file_bytes: u64,
     /// Bytes of a torn write are in the last segment.
     torn: bool,
+    /// Number and offset of the frames of the last segment that no later one proves to have been on the disk.
+    unproven: VecDeque<(u64, usize)>,
+    /// The bytes from the first of them on.
+    tail: Vec<u8>,
 }
 
 /// Reads and checks the segments among `names`.
@@ -34,7 +39,8 @@ pub(crate) fn recover(
         names.iter().filter_map(|name| Some((segment::sequence_of(name)?, name))).collect();
     segments.sort_unstable();
     let log = Log::empty(disk.clone(), options, Position::default(), ConfState::default());
-    let mut recovered = Recovered { log, file_bytes: 0, torn: false };
+    let mut recovered =
+        Recovered { log, file_bytes: 0, torn: false, unproven: VecDeque::new(), tail: Vec::new() };
     for (at, (first_sequence, name)) in segments.iter().enumerate() {
         let bytes = recovered.open_segment(name, *first_sequence)?;
         recovered.read_frames(&bytes, at + 1 == segments.len())?;
@@ -48,10 +54,15 @@ impl Recovered {
         self.log.base
     }
 
-    /// Cuts a torn tail and makes sure that everything that was read is on the disk: after a crash of the process alone it
-    /// may have been read from the cache of the operating system.
+    /// Cuts a torn tail and makes sure that everything that was read is on the disk, and the name of its file: after a crash
+    /// of the process alone it may have been read from the cache of the operating system. After a sync that failed, that
+    /// cache takes for written what is not, and no other sync would bring it to the disk: so what is not proven to be
+    /// there is written again.
     pub(crate) fn repair(self) -> Result<Log, DiskError> {
         let last = self.log.segments.back().expect("recovered logs have a segment");
+        if let Some((_, offset)) = self.unproven.front() {
+            last.file.write_at(*offset as u64, &self.tail)?;
+        }
         if self.torn {
             let path = self.log.disk.path(&last.name);
             tracing::warn!(path = %path.display(), offset = self.log.offset, "a write that a crash cut short is cut off");
@@ -61,6 +72,7 @@ impl Recovered {
             segment::fill_zeros(&*last.file, self.log.offset, last.size_bytes)?;
         }
         last.file.sync()?;
+        self.log.disk.sync_dir()?;
         Ok(self.log)
     }
 
@@ -96,10 +108,13 @@ impl Recovered {
     /// Takes over the frames of the segment that was opened last, up to the end of what was written.
     fn read_frames(&mut self, bytes: &[u8], last: bool) -> Result<(), OpenError> {
         let mut offset = segment::HEADER_BYTES;
+        // Whatever is in the segments before is on the disk.
+        self.unproven.clear();
         while offset < bytes.len() {
             match frame::read(&bytes[offset..]) {
                 Ok(frame) if frame.sequence == self.log.written + 1 => {
                     let padded = frame.padded;
+                    self.note_proof(&frame, offset);
                     replay(&mut self.log, frame, offset).or_else(|reason| self.damaged(offset, reason))?;
                     offset = bytes.len().min(offset + padded);
                 }
@@ -122,10 +137,20 @@ impl Recovered {
             // It was synced before the segment got its name.
             return self.damaged(segment::HEADER_BYTES, "the first frame is missing");
         }
+        let tail = self.unproven.front().map_or(offset, |(_, begin)| *begin);
+        self.tail = bytes[tail..offset].to_vec();
         self.log.offset = offset as u64;
         self.log.bytes_written += offset as u64;
         self.log.durable = self.log.written;
         Ok(())
+    }
+
+    /// The frame has not been proven to be on the disk, and may prove others.
+    fn note_proof(&mut self, frame: &Frame, offset: usize) {
+        while self.unproven.front().is_some_and(|(sequence, _)| *sequence <= frame.durable) {
+            self.unproven.pop_front();
+        }
+        self.unproven.push_back((frame.sequence, offset));
     }
 
     /// Checks that the log as a whole goes on from the snapshot, and reaches what is known to be committed.

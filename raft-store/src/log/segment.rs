@@ -96,7 +96,8 @@ impl Header {
         bytes
     }
 
-    /// Reads the header of the segment that `path` names.
+    /// Reads the header of the segment that `path` names. Its layout is for ever, so that a later format is told from a
+    /// damaged number.
     pub(crate) fn decode(bytes: &[u8], path: std::path::PathBuf) -> Result<Self, OpenError> {
         let damaged = |reason| OpenError::Damaged { path: path.clone(), offset: 0, reason };
         let mut reader = Reader::new(bytes.strip_prefix(MAGIC).ok_or(damaged("it is not a log segment"))?);
@@ -104,12 +105,12 @@ impl Header {
         let (Some(format), Some(member), Some(first_sequence), Some(segment_bytes)) = fields else {
             return Err(damaged("the header is cut short"));
         };
-        if format > FORMAT {
-            return Err(OpenError::TooNew { path, found: format, supported: FORMAT });
-        }
         let checked = MAGIC.len() + 4 + 3 * 8;
         if format < FORMAT || reader.u32() != Some(crc32c::crc32c(&bytes[..checked])) {
             return Err(damaged("the header's checksum does not fit"));
+        }
+        if format > FORMAT {
+            return Err(OpenError::TooNew { path, found: format, supported: FORMAT });
         }
         Ok(Self { member: MemberId(member), first_sequence, segment_bytes })
     }
@@ -132,7 +133,8 @@ mod tests {
         for at in 0..40 {
             let mut bytes = bytes.clone();
             bytes[at] ^= 0x10;
-            assert!(Header::decode(&bytes, PathBuf::new()).is_err(), "byte {at}");
+            let error = Header::decode(&bytes, PathBuf::new()).expect_err("it is damaged");
+            assert!(matches!(error, OpenError::Damaged { .. }), "byte {at}: {error:?}");
         }
         for length in 0..40 {
             assert!(Header::decode(&bytes[..length], PathBuf::new()).is_err(), "cut to {length}");
@@ -143,6 +145,8 @@ mod tests {
     fn a_later_format_is_told_from_damage() {
         let mut bytes = header().encode();
         bytes[8] = 9;
+        let checksum = crc32c::crc32c(&bytes[..36]).to_le_bytes();
+        bytes[36..40].copy_from_slice(&checksum);
         let error = Header::decode(&bytes, PathBuf::from("f")).expect_err("too new");
         assert!(matches!(error, OpenError::TooNew { found: 9, supported: FORMAT, .. }), "{error:?}");
     }
