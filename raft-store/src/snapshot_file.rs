@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The first block is the [`Meta`], the others hold deletions and entries in key order, none split between two. Each
-//! checksum goes on from the one before, so that blocks cannot change places. A file is written under another name,
+//! checksum goes on from the one before, and the first from that of the head, so that blocks cannot change places. A file is written under another name,
 //! synced, renamed, and the folder synced: one that has its name is complete. The same state gives the same bytes.
 
 mod blocks;
@@ -28,8 +28,9 @@ use blocks::{BlockReader, BlockWriter};
 
 const MAGIC: &[u8; 8] = b"ISOPDSNP";
 
-/// Of the layout. A greater one is from a later release and is left alone.
-const FORMAT: u32 = 1;
+/// Of the layout. A greater one is from a later release and is left alone. All have blocks with the same heads, and in
+/// all but the first the chain of checksums begins with what comes before the blocks.
+const FORMAT: u32 = 2;
 
 /// The name while it is written.
 pub(crate) const UNFINISHED_FILE: &str = "snapshot.tmp";
@@ -94,7 +95,8 @@ pub(crate) fn write_to<E>(
     let mut head = MAGIC.to_vec();
     head.put_u32_le(FORMAT);
     put(&head)?;
-    let mut blocks = BlockWriter { put, bytes: head.len() as u64, block: Vec::new(), chain: 0 };
+    let chain = crc32c::crc32c(&head);
+    let mut blocks = BlockWriter { put, bytes: head.len() as u64, block: Vec::new(), chain };
     blocks.begin();
     put_meta(&mut blocks.block, meta, machine);
     blocks.end()?;
@@ -166,15 +168,17 @@ fn begin(file: Arc<dyn DiskFile>, path: &Path) -> Result<BlockReader, OpenError>
     let read = file.read_at(0, &mut head)?;
     let damaged = |reason| OpenError::Damaged { path: path.to_owned(), offset: 0, reason };
     let mut reader = Reader::new(head[..read].strip_prefix(MAGIC).ok_or(damaged("it is not a snapshot"))?);
-    match reader.u32() {
-        Some(FORMAT) => {}
-        Some(found) if found > FORMAT => {
-            return Err(OpenError::TooNew { path: path.to_owned(), found, supported: FORMAT });
-        }
-        _ => return Err(damaged("its format is impossible")),
-    }
+    let found = reader.u32().filter(|found| *found > 0).ok_or(damaged("its format is impossible"))?;
     let file_bytes = file.size_bytes()?;
-    Ok(BlockReader { file, file_bytes, offset: head.len() as u64, begin: 0, chain: 0 })
+    let chain = if found == 1 { 0 } else { crc32c::crc32c(&head) };
+    let mut blocks = BlockReader { file, file_bytes, offset: head.len() as u64, begin: 0, chain };
+    if found > FORMAT {
+        return Err(match blocks.next()? {
+            Ok(Some(_)) => OpenError::TooNew { path: path.to_owned(), found, supported: FORMAT },
+            _ => damaged("its format is one of a later release, or its first checksum does not fit"),
+        });
+    }
+    Ok(blocks)
 }
 
 /// Reads all blocks. The outer error is the disk's, the inner one says what is wrong with the block last begun.
