@@ -124,14 +124,29 @@ impl Driver {
             while let Some(written) = unsynced {
                 slowest = slowest.max(sync(&shared, &written)?);
                 unsynced = self.member.synced(&written)?;
-                self.send();
+                // What more there is to say goes with what comes next, when that comes at once.
+                if unsynced.is_some() || shared.inbox.len() == 0 {
+                    self.send();
+                }
             }
             self.member.take_jobs().into_iter().try_for_each(|job| worker.give(job))?;
             let answered = shared.counters.txns.load(Ordering::Relaxed) - answered;
-            gather(&shared, answered, slowest);
+            self.gather(answered, slowest);
             wait = self.wait(ticked, clock.elapsed());
         }
+        self.send();
         Ok(())
+    }
+
+    /// Gives those who were just answered a moment to come back with their next write. Without it, many writers in step
+    /// fall into two halves, each waiting for the sync of the other. Not worth it when the disk is fast, and pointless for
+    /// one writer.
+    fn gather(&mut self, answered: u64, sync: Duration) {
+        if answered > 1 && sync >= SLOW_SYNC {
+            self.send();
+            let answered = usize::try_from(answered).unwrap_or(usize::MAX);
+            self.shared.0.inbox.gather(answered, (sync / GATHER_PART).min(GATHER_MAX));
+        }
     }
 
     fn send(&mut self) {
@@ -162,16 +177,6 @@ fn sync(shared: &Shared, written: &Unsynced) -> Result<Duration, DriverError> {
     shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
     shared.counters.sync_micros.fetch_add(micros, Ordering::Relaxed);
     Ok(took)
-}
-
-/// Gives those who were just answered a moment to come back with their next write. Without it, many writers in step
-/// fall into two halves, each waiting for the sync of the other. Not worth it when the disk is fast, and pointless for
-/// one writer.
-fn gather(shared: &Shared, answered: u64, sync: Duration) {
-    if answered > 1 && sync >= SLOW_SYNC {
-        let answered = usize::try_from(answered).unwrap_or(usize::MAX);
-        shared.inbox.gather(answered, (sync / GATHER_PART).min(GATHER_MAX));
-    }
 }
 
 /// The second thread.

@@ -265,6 +265,7 @@ impl Member {
     /// Messages for other members, to be sent before the caller waits for the disk: those of a leader may overtake its
     /// own write, and those that must not are not among them yet.
     pub(crate) fn take_messages(&mut self) -> Vec<Letter> {
+        letters::leave_out_repeated(&mut self.outgoing);
         std::mem::take(&mut self.outgoing)
     }
 
