@@ -87,9 +87,7 @@ impl Server {
 
     /// Time that its threads have run so far.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()?))?;
-        let ticks = cpu_ticks(&stat).context("/proc/PID/stat is not as proc(5) says")?;
-        Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+        cpu_time(self.id()?)
     }
 
     /// Ends the process and waits until it is gone.
@@ -108,6 +106,13 @@ pub(crate) fn resident_mib(process: u32) -> anyhow::Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib / 1024.0)
+}
+
+/// Time that the threads of a process have run so far.
+pub(crate) fn cpu_time(process: u32) -> anyhow::Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let ticks = cpu_ticks(&stat).context("/proc/PID/stat is not as proc(5) says")?;
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 
 /// A folder that is removed when it is dropped.

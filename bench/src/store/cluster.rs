@@ -11,8 +11,7 @@ use isopod_control::security::CertificateAuthority;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::channel::Channel;
-use super::kv;
+use super::{channel, kv};
 use crate::process::{self, Cores, first_line, folder};
 
 /// How long a cluster may take until it has a leader.
@@ -109,9 +108,26 @@ impl Cluster {
 
     /// Resident memory of the member that has most, in MiB.
     pub(super) fn resident_mib(&self) -> anyhow::Result<f64> {
-        let running = self.members.iter().filter_map(|member| member.process.as_ref()?.id());
-        let resident: anyhow::Result<Vec<f64>> = running.map(process::resident_mib).collect();
+        let resident: anyhow::Result<Vec<f64>> = self.running().map(process::resident_mib).collect();
         Ok(resident?.into_iter().fold(0.0, f64::max))
+    }
+
+    /// Time that the threads of all members have run so far.
+    pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        self.running().map(process::cpu_time).sum()
+    }
+
+    /// What the files of the first member take, in MiB.
+    pub(super) fn data_mib(&self) -> anyhow::Result<f64> {
+        let mut bytes = 0;
+        for entry in std::fs::read_dir(self.data(0))? {
+            bytes += entry?.metadata()?.len();
+        }
+        Ok(bytes as f64 / f64::from(1 << 20))
+    }
+
+    fn running(&self) -> impl Iterator<Item = u32> {
+        self.members.iter().filter_map(|member| member.process.as_ref()?.id())
     }
 
     fn begin(&mut self, index: usize) -> anyhow::Result<()> {
@@ -187,8 +203,7 @@ impl Cluster {
 }
 
 async fn status(address: SocketAddr) -> anyhow::Result<(u64, u64)> {
-    let mut channel = Channel::open(address).await?;
-    let answer = channel.call(kv::STATUS, kv::empty()).await?;
+    let answer = channel::call(address, kv::STATUS, kv::empty()).await?;
     kv::read_status(&answer).context("the answer is no StatusResponse")
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Sources: etcd's `rpc.proto` and `kv.proto` for the field numbers, "gRPC over HTTP/2" for the frame.
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 /// Writes one key.
 pub(super) const PUT: &str = "/etcdserverpb.KV/Put";
@@ -13,9 +13,14 @@ pub(super) const RANGE: &str = "/etcdserverpb.KV/Range";
 pub(super) const STATUS: &str = "/etcdserverpb.Maintenance/Status";
 /// Hands leadership to another member.
 pub(super) const MOVE_LEADER: &str = "/etcdserverpb.Maintenance/MoveLeader";
+/// All of them.
+pub(super) const CALLS: [&str; 4] = [PUT, RANGE, STATUS, MOVE_LEADER];
 
 /// A frame begins with a byte that says "not compressed" and the length.
 const FRAME_HEAD: usize = 5;
+
+/// Room for a message: nearly all are smaller.
+const MESSAGE_BYTES: usize = 384;
 
 const VARINT: u64 = 0;
 const LENGTH_DELIMITED: u64 = 2;
@@ -44,18 +49,18 @@ pub(super) fn empty() -> Bytes {
 }
 
 /// Key and value of a `PutRequest`.
-pub(super) fn read_put(message: &Bytes) -> Option<(Bytes, Bytes)> {
+pub(super) fn read_put(message: &[u8]) -> Option<(&[u8], &[u8])> {
     let fields = fields(message)?;
     Some((bytes(&fields, 1), bytes(&fields, 2)))
 }
 
 /// The key of a `RangeRequest`.
-pub(super) fn read_range(message: &Bytes) -> Option<Bytes> {
+pub(super) fn read_range(message: &[u8]) -> Option<&[u8]> {
     Some(bytes(&fields(message)?, 1))
 }
 
 /// The member that a `MoveLeaderRequest` names.
-pub(super) fn read_move_leader(message: &Bytes) -> Option<u64> {
+pub(super) fn read_move_leader(message: &[u8]) -> Option<u64> {
     number(&fields(message)?, 1)
 }
 
@@ -81,7 +86,7 @@ pub(super) fn range_response(revision: u64, key: &[u8], found: Option<(&[u8], u6
 }
 
 /// How many keys a `RangeResponse` found.
-pub(super) fn read_count(message: &Bytes) -> u64 {
+pub(super) fn read_count(message: &[u8]) -> u64 {
     fields(message).and_then(|fields| number(&fields, 4)).unwrap_or(0)
 }
 
@@ -94,23 +99,22 @@ pub(super) fn status_response(member: u64, leader: u64) -> Bytes {
 }
 
 /// Who answered with a `StatusResponse`, and who leads; zero stands for nobody.
-pub(super) fn read_status(message: &Bytes) -> Option<(u64, u64)> {
+pub(super) fn read_status(message: &[u8]) -> Option<(u64, u64)> {
     let outer = fields(message)?;
-    let header = fields(&bytes(&outer, 1))?;
+    let header = fields(bytes(&outer, 1))?;
     Some((number(&header, 2)?, number(&outer, 4).unwrap_or(0)))
 }
 
 /// The message in a frame.
-pub(super) fn unframe(mut frame: Bytes) -> Option<Bytes> {
-    if frame.len() < FRAME_HEAD || frame.get_u8() != 0 {
-        return None;
-    }
-    let length = frame.get_u32() as usize;
-    (frame.len() == length).then_some(frame)
+pub(super) fn unframe(frame: &[u8]) -> Option<&[u8]> {
+    let (head, message) = frame.split_first_chunk::<FRAME_HEAD>()?;
+    let [0, length @ ..] = *head else { return None };
+    (message.len() == u32::from_be_bytes(length) as usize).then_some(message)
 }
 
 fn frame(write: impl FnOnce(&mut BytesMut)) -> Bytes {
-    let mut into = BytesMut::zeroed(FRAME_HEAD);
+    let mut into = BytesMut::with_capacity(MESSAGE_BYTES);
+    into.put_bytes(0, FRAME_HEAD);
     write(&mut into);
     let length = u32::try_from(into.len() - FRAME_HEAD).expect("messages are small");
     into[1..FRAME_HEAD].copy_from_slice(&length.to_be_bytes());
@@ -142,25 +146,24 @@ fn put_message(into: &mut BytesMut, field: u64, write: impl FnOnce(&mut BytesMut
     put_bytes(into, field, &message);
 }
 
-enum Value {
+enum Value<'a> {
     Number(u64),
-    Bytes(Bytes),
+    Bytes(&'a [u8]),
 }
 
 /// The fields of a message, in its order; of those of other wire types than the two that are used, none is known.
-fn fields(message: &Bytes) -> Option<Vec<(u64, Value)>> {
-    let mut rest = message.clone();
-    let mut fields = Vec::new();
-    while rest.has_remaining() {
+fn fields(message: &[u8]) -> Option<Vec<(u64, Value<'_>)>> {
+    let mut rest = message;
+    let mut fields = Vec::with_capacity(4);
+    while !rest.is_empty() {
         let tag = varint(&mut rest)?;
         let value = match tag & 7 {
             VARINT => Value::Number(varint(&mut rest)?),
             LENGTH_DELIMITED => {
                 let length = usize::try_from(varint(&mut rest)?).ok()?;
-                if length > rest.len() {
-                    return None;
-                }
-                Value::Bytes(rest.split_to(length))
+                let (bytes, after) = rest.split_at_checked(length)?;
+                rest = after;
+                Value::Bytes(bytes)
             }
             _ => return None,
         };
@@ -169,30 +172,28 @@ fn fields(message: &Bytes) -> Option<Vec<(u64, Value)>> {
     Some(fields)
 }
 
-fn varint(from: &mut Bytes) -> Option<u64> {
+fn varint(from: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
-        if !from.has_remaining() {
-            return None;
-        }
-        let byte = from.get_u8();
+        let (byte, after) = from.split_first()?;
+        *from = after;
         number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
+        if *byte < 0x80 {
             return Some(number);
         }
     }
     None
 }
 
-fn bytes(fields: &[(u64, Value)], wanted: u64) -> Bytes {
+fn bytes<'a>(fields: &[(u64, Value<'a>)], wanted: u64) -> &'a [u8] {
     let mut found = fields.iter().filter(|(field, _)| *field == wanted).map(|(_, value)| value);
     match found.next_back() {
-        Some(Value::Bytes(bytes)) => bytes.clone(),
-        _ => Bytes::new(),
+        Some(Value::Bytes(bytes)) => bytes,
+        _ => &[],
     }
 }
 
-fn number(fields: &[(u64, Value)], wanted: u64) -> Option<u64> {
+fn number(fields: &[(u64, Value<'_>)], wanted: u64) -> Option<u64> {
     let found = fields.iter().rfind(|(field, _)| *field == wanted);
     found.and_then(|(_, value)| match value {
         Value::Number(number) => Some(*number),
@@ -207,27 +208,26 @@ mod tests {
     #[test]
     fn requests_are_read_as_they_were_written() {
         let value = [7; 300];
-        let message = unframe(put(b"key", &value)).unwrap();
-        assert_eq!(read_put(&message), Some((Bytes::from_static(b"key"), Bytes::copy_from_slice(&value))));
-        assert_eq!(read_range(&unframe(range(b"key")).unwrap()), Some(Bytes::from_static(b"key")));
-        assert_eq!(read_move_leader(&unframe(move_leader(u64::MAX)).unwrap()), Some(u64::MAX));
+        assert_eq!(read_put(unframe(&put(b"key", &value)).unwrap()), Some((&b"key"[..], &value[..])));
+        assert_eq!(read_range(unframe(&range(b"key")).unwrap()), Some(&b"key"[..]));
+        assert_eq!(read_move_leader(unframe(&move_leader(u64::MAX)).unwrap()), Some(u64::MAX));
     }
 
     #[test]
     fn answers_are_read_as_they_were_written() {
         let found = range_response(300, b"key", Some((b"value", 2, 300)));
-        assert_eq!(read_count(&unframe(found).unwrap()), 1);
-        assert_eq!(read_count(&unframe(range_response(300, b"key", None)).unwrap()), 0);
-        assert_eq!(read_status(&unframe(status_response(3, 0)).unwrap()), Some((3, 0)));
+        assert_eq!(read_count(unframe(&found).unwrap()), 1);
+        assert_eq!(read_count(unframe(&range_response(300, b"key", None)).unwrap()), 0);
+        assert_eq!(read_status(unframe(&status_response(3, 0)).unwrap()), Some((3, 0)));
     }
 
     #[test]
     fn what_is_cut_short_is_no_message() {
         let whole = put(b"key", b"value");
         for length in 0..whole.len() {
-            assert_eq!(unframe(whole.slice(..length)), None, "{length}");
+            assert_eq!(unframe(&whole[..length]), None, "{length}");
             if let Some(message) = whole.get(FRAME_HEAD..length).filter(|part| !part.is_empty()) {
-                let read = read_put(&Bytes::copy_from_slice(message));
+                let read = read_put(message);
                 assert!(read.is_none_or(|(_, value)| value.is_empty()), "{length}");
             }
         }
