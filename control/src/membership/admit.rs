@@ -1,52 +1,45 @@
 //! A machine asks to become a member: what is checked, and what is written.
 //!
-//! Everything is checked before the token is used up, so whatever is refused harms nothing and can be tried again.
+//! Everything is checked before the token is used up, so whatever is refused harms nothing and can be tried again. So can
+//! what was granted, by the same machine, until it has started: an answer may be lost on its way.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use isopod_raft_store::{Compare, MemberId, Op, Snapshot, Txn};
 use isopod_spec::status::Status;
-use jiff::Timestamp;
 use tokio::net::TcpStream;
 
+use super::entry::{self, Entry};
 use super::protocol::{self, JoinAnswer, JoinRequest};
-use super::record::{Record, Roll, Standing};
-use super::token::{self, Credential, Role};
+use super::record::{self, Record, Roll, Standing};
+use super::token::{self, Role};
 use super::{Membership, SERVICE_ACCOUNT_KEY, folder};
 use crate::security::ca;
 
-/// How far the clocks of two members may differ: certificates begin ten minutes back, and leases, tokens and events
-/// are judged by whoever looks at them.
-const CLOCK_DIFFERENCE_MAX: u64 = 60;
 /// How long the joining machine's listener may take to answer.
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 /// Tries of the transaction: each means that another machine joined at the same moment.
 const TRIES_MAX: usize = 8;
-/// Longest name, as of a host.
-const NAME_BYTES_MAX: usize = 253;
-
 impl Membership {
     /// Lets a machine in, and tells it all it needs.
     pub(super) async fn admit(&self, request: JoinRequest) -> Result<JoinAnswer, Status> {
-        if request.version != protocol::VERSION {
-            return Err(Status::bad_request(format!(
-                "the joining machine speaks version {} of the join protocol, this cluster version {}: use the same release",
-                request.version,
-                protocol::VERSION
-            )));
+        let entry = Entry::read(request.version, &request.token, Role::Server)?;
+        let proof = (!request.key.is_empty()).then(|| token::proof(entry.shown(), &request.key));
+        let state = self.newest().await?;
+        let records = Roll::of(&self.store).all(&state);
+        if let Some(member) = proof.as_deref().and_then(|proof| record::asked_by(&records, proof)) {
+            tracing::info!(%member, "a member that has joined asks again for its answer");
+            return self.welcome(member).await;
         }
-        let refused = |refused: token::Refused| Status::bad_request(refused.to_string());
-        let shown: Credential = request.token.parse().map_err(|_| refused(token::Refused::Unknown))?;
-        let now = Timestamp::now();
-        token::check_stored(&self.newest().await?, &shown, Role::Server, now).map_err(refused)?;
-        check_clock(request.time, now.as_second()).map_err(Status::bad_request)?;
+        entry.check_token(&state)?;
+        entry.check_clock(request.time)?;
         check_range(request.service_cidr.as_deref(), &self.service_cidr).map_err(Status::bad_request)?;
         reach(&request.peer_address).await.map_err(Status::bad_request)?;
         for _ in 0..TRIES_MAX {
             let state = self.newest().await?;
-            let (key, at) = token::check_stored(&state, &shown, Role::Server, now).map_err(refused)?;
-            let (member, mut txn) = admission(Roll::of(&self.store), &state, &request)?;
+            let (key, at) = entry.check_token(&state)?;
+            let (member, mut txn) = admission(Roll::of(&self.store), &state, &request, proof.clone())?;
             txn.compares.push(Compare::Modified(key.clone().into(), at));
             txn.ops.push(Op::Delete(key.into()));
             let response = self.propose(txn).await?;
@@ -84,7 +77,12 @@ pub(super) fn staying(records: &BTreeMap<MemberId, Record>) -> usize {
 }
 
 /// The number and the transaction of a new member.
-fn admission(roll: Roll, state: &Snapshot, request: &JoinRequest) -> Result<(MemberId, Txn), Status> {
+fn admission(
+    roll: Roll,
+    state: &Snapshot,
+    request: &JoinRequest,
+    asked_by: Option<String>,
+) -> Result<(MemberId, Txn), Status> {
     let records = roll.all(state);
     let taken = records.iter().find(|(_, record)| record.peer_address == request.peer_address);
     if let Some((member, record)) = taken {
@@ -99,6 +97,7 @@ fn admission(roll: Roll, state: &Snapshot, request: &JoinRequest) -> Result<(Mem
         peer_address: request.peer_address.clone(),
         api_address: request.api_address.clone(),
         standing: Standing::Stays,
+        asked_by,
     };
     let starting = || Status::unavailable("the cluster is only just being founded: try again");
     let (member, _) = roll.admit(state, &record).ok_or_else(starting)?;
@@ -110,12 +109,7 @@ fn admission(roll: Roll, state: &Snapshot, request: &JoinRequest) -> Result<(Mem
 }
 
 fn check_name(name: &str, records: &BTreeMap<MemberId, Record>) -> Result<(), String> {
-    let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(sound) {
-        return Err(format!(
-            "{name:?} cannot be the name of a member: it must have lower-case letters, digits, - and . only"
-        ));
-    }
+    entry::check_name(name, "member")?;
     if name.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(format!("{name:?} cannot be the name of a member: members have numbers too"));
     }
@@ -125,18 +119,6 @@ fn check_name(name: &str, records: &BTreeMap<MemberId, Record>) -> Result<(), St
         }
         None => Ok(()),
     }
-}
-
-pub(super) fn check_clock(theirs: i64, ours: i64) -> Result<(), String> {
-    let difference = theirs.saturating_sub(ours);
-    if difference.unsigned_abs() <= CLOCK_DIFFERENCE_MAX {
-        return Ok(());
-    }
-    let way = if difference > 0 { "ahead of" } else { "behind" };
-    Err(format!(
-        "the joining machine's clock is {} seconds {way} this member's, {CLOCK_DIFFERENCE_MAX} are allowed: set the clocks (for instance by NTP) and try again",
-        difference.unsigned_abs()
-    ))
 }
 
 fn check_range(theirs: Option<&str>, ours: &str) -> Result<(), String> {
@@ -167,24 +149,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clocks_may_differ_by_a_minute() {
-        assert_eq!(
-            [0, 60, -60].map(|difference| check_clock(1000 + difference, 1000)),
-            [Ok(()), Ok(()), Ok(())]
-        );
-        let error = check_clock(4600, 1000).unwrap_err();
-        assert!(error.contains("3600 seconds ahead of"), "{error}");
-        let error = check_clock(i64::MIN, i64::MAX).unwrap_err();
-        assert!(error.contains("behind"), "{error}");
-    }
-
-    #[test]
     fn names_are_those_of_hosts_and_taken_once() {
         let record = Record {
             name: "a".into(),
             peer_address: String::new(),
             api_address: String::new(),
             standing: Standing::Stays,
+            asked_by: None,
         };
         let records = BTreeMap::from([(MemberId(7), record)]);
         for (name, expected) in [

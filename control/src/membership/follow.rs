@@ -56,7 +56,7 @@ fn announcement(
             }
         }
         None if roll.is_removed(state, own) => Announcement::Removed,
-        None if is_alone => Announcement::Write(roll.found(own, wanted)),
+        None if is_alone => Announcement::Write(roll.found(state, own, wanted)),
         None => Announcement::Wait,
     }
 }

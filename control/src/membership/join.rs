@@ -23,6 +23,9 @@ use crate::security::tls;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The member that is asked tries to reach this one, and waits for a majority.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a machine asks that got no answer, or was told that none can be given now; and the wait between.
+const TRIES_MAX: usize = 5;
+const RETRY: Duration = Duration::from_secs(1);
 /// An answer has two PEM texts and a list of members.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -79,6 +82,14 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// It said that it cannot now: it knows no leader, for instance.
+    #[error("{server} cannot let anybody in now: {message}")]
+    Busy {
+        /// What was given.
+        server: String,
+        /// Why.
+        message: String,
+    },
     /// It said something else.
     #[error("{server} gave an answer that is none: is it the API of an Isopod member of the same release?")]
     Answer {
@@ -90,18 +101,40 @@ pub enum Error {
     Tls(#[from] tls::Error),
 }
 
+impl Error {
+    /// Whether the answer is lost, or may be another one soon.
+    fn may_pass(&self) -> bool {
+        matches!(self, Error::Http { .. } | Error::TimedOut { .. } | Error::Busy { .. })
+    }
+}
+
 #[derive(Deserialize)]
 struct Refusal {
     message: String,
 }
 
-/// Asks `server` (`host:port`) to be let in as a member.
+/// Asks `server` (`host:port`) to be let in as a member; again when the answer is lost: the key in the request tells the
+/// cluster that it is the same machine, whose token may be used up by then.
 pub async fn join(
     server: &str,
     authority: AuthorityHash,
     request: &JoinRequest,
 ) -> Result<JoinAnswer, Error> {
-    ask(server, authority, JOIN, request).await
+    let mut tries = 1;
+    loop {
+        match ask(server, authority, JOIN, request).await {
+            Err(error) if error.may_pass() && tries < TRIES_MAX => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "no answer yet: the cluster is asked again"
+                );
+            }
+            Err(Error::Connect { .. }) if (2..TRIES_MAX).contains(&tries) => {}
+            answer => return answer,
+        }
+        tries += 1;
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 /// Asks `server` (`host:port`) to be let in as a node.
@@ -141,7 +174,13 @@ async fn ask<A: DeserializeOwned>(
             Ok(Refusal { message }) => message,
             Err(_) => format!("it answered {code}"),
         };
-        return Err(Error::Refused { server: named(), message });
+        let is_busy = code.is_server_error() || code == http::StatusCode::TOO_MANY_REQUESTS;
+        let server = named();
+        return Err(if is_busy {
+            Error::Busy { server, message }
+        } else {
+            Error::Refused { server, message }
+        });
     }
     serde_json::from_slice(&body).map_err(|_| Error::Answer { server: named() })
 }

@@ -128,6 +128,7 @@ mod tests {
             peer_address: String::new(),
             api_address: String::new(),
             standing,
+            asked_by: None,
         };
         standings.iter().map(|(member, standing)| (MemberId(*member), record(*standing))).collect()
     }

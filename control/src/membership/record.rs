@@ -9,6 +9,12 @@ use bytes::Bytes;
 use isopod_raft_store::{ClusterId, Compare, KeyRange, MemberId, Op, Revision, Snapshot, Store, Txn};
 use serde::{Deserialize, Serialize};
 
+/// Prefix of what the store keeps for a cluster; its number follows.
+const CLUSTERS: &str = "/isopod/";
+/// Below that: the records, and the next number.
+const MEMBERS: &str = "members/";
+const NEXT: &str = "next-member";
+
 /// What is known of a member.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,6 +28,9 @@ pub struct Record {
     /// Whether it shall stay.
     #[serde(default)]
     pub standing: Standing,
+    /// Who asked for it, until the member writes its own: whoever shows the same token and key gets the same answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<String>,
 }
 
 /// Whether a member shall stay one.
@@ -82,12 +91,20 @@ impl Roll {
         self.next(state).is_some_and(|(next, _)| member.0 < next) && state.get(&self.key(member)).is_none()
     }
 
-    /// The first member of a cluster writes itself down; holds only while there is no record at all.
-    pub(crate) fn found(self, own: MemberId, record: &Record) -> Txn {
-        Txn {
-            compares: vec![Compare::Absent(self.next_key())],
-            ops: vec![self.put_next(own.0 + 1), Op::Put(self.key(own), encode(record))],
-        }
+    /// The first member of a cluster writes itself down; holds only while there is no record at all. What the state
+    /// still says of members of the cluster that it comes from goes.
+    pub(crate) fn found(self, state: &Snapshot, own: MemberId, record: &Record) -> Txn {
+        let mut ops = vec![self.put_next(own.0 + 1), Op::Put(self.key(own), encode(record))];
+        let others = state.range(&KeyRange::prefix(CLUSTERS)).map(|(key, _)| key);
+        ops.extend(others.filter(|key| self.is_of_another(key)).map(|key| Op::Delete(key.clone())));
+        Txn { compares: vec![Compare::Absent(self.next_key())], ops }
+    }
+
+    /// Whether this is the key of a record of another cluster.
+    fn is_of_another(self, key: &[u8]) -> bool {
+        let words = key.strip_prefix(CLUSTERS.as_bytes()).and_then(|rest| std::str::from_utf8(rest).ok());
+        let Some((cluster, rest)) = words.and_then(|words| words.split_once('/')) else { return false };
+        (rest == NEXT || rest.starts_with(MEMBERS)) && cluster != self.0.to_string()
     }
 
     /// The number of a new member, and the transaction that makes it one. `None` while the first has not written itself
@@ -115,7 +132,7 @@ impl Roll {
     }
 
     fn prefix(self) -> String {
-        format!("/isopod/{}/members/", self.0)
+        format!("{CLUSTERS}{}/{MEMBERS}", self.0)
     }
 
     fn key(self, member: MemberId) -> Bytes {
@@ -123,7 +140,7 @@ impl Roll {
     }
 
     fn next_key(self) -> Bytes {
-        format!("/isopod/{}/next-member", self.0).into()
+        format!("{CLUSTERS}{}/{NEXT}", self.0).into()
     }
 
     fn next(self, state: &Snapshot) -> Option<(u64, Revision)> {
@@ -142,6 +159,30 @@ pub(crate) fn find(records: &BTreeMap<MemberId, Record>, word: &str) -> Option<M
     by_name.or_else(|| word.parse().ok().map(MemberId).filter(|member| records.contains_key(member)))
 }
 
+/// The member whose record was asked for with this token and key.
+pub(crate) fn asked_by(records: &BTreeMap<MemberId, Record>, proof: &str) -> Option<MemberId> {
+    let is_it =
+        |record: &Record| record.asked_by.as_deref() == Some(proof) && record.standing == Standing::Stays;
+    records.iter().find(|(_, record)| is_it(record)).map(|(member, _)| *member)
+}
+
 fn encode(record: &Record) -> Bytes {
     serde_json::to_vec(record).expect("a record has only strings").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_another_cluster_are_told_from_everything_else() {
+        let roll = Roll(ClusterId(0x0a));
+        let other = Roll(ClusterId(0x0b));
+        for key in [other.key(MemberId(3)), other.next_key()] {
+            assert!(roll.is_of_another(&key) && !other.is_of_another(&key), "{key:?}");
+        }
+        for key in ["/isopod/nodes/members", "/isopod/nodes/n1", "/isopod/x", "/registry/members/1"] {
+            assert!(!roll.is_of_another(key.as_bytes()), "{key}");
+        }
+    }
 }

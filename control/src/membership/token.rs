@@ -265,6 +265,11 @@ pub(crate) fn check_stored(
     Ok((key, entry.modified))
 }
 
+/// What tells the machine that used a token from all others: the hash of the token and of its own key.
+pub(crate) fn proof(shown: &Credential, key: &str) -> String {
+    digest(&format!("{shown}.{key}"))
+}
+
 fn text<'a>(secret: &'a Secret, key: &str) -> Option<&'a str> {
     std::str::from_utf8(&secret.data.as_ref()?.get(key)?.0).ok()
 }

@@ -77,6 +77,7 @@ pub(super) async fn begin(config: &Config, api: &str, peers: Option<&str>) -> Re
                 api_address: api.to_owned(),
                 time: Timestamp::now().as_second(),
                 service_cidr: config.service_cidr.clone(),
+                key: format!("{:032x}", rand::random::<u128>()),
             };
             let answer = join::join(server, token.authority, &request).await?;
             take_in(config, server, token.authority, answer)
