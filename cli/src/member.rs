@@ -122,21 +122,21 @@ async fn list(client: &Client, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-const HEADER: [&str; 8] = ["ID", "NAME", "ROLE", "LEADER", "STATE", "BEHIND", "PEERS", "API"];
+const HEADER: [&str; 9] = ["ID", "NAME", "ROLE", "LEADER", "STATE", "REVISION", "BEHIND", "PEERS", "API"];
 
 fn table(list: &MemberList) -> String {
     let header = HEADER.map(str::to_owned);
-    let rows: Vec<[String; 8]> = std::iter::once(header).chain(list.members.iter().map(row)).collect();
+    let rows: Vec<[String; 9]> = std::iter::once(header).chain(list.members.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..HEADER.len()).map(width).collect();
-    let line = |row: &[String; 8]| {
+    let line = |row: &[String; 9]| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         format!("{}\n", cells.collect::<Vec<_>>().join("   ").trim_end())
     };
     rows.iter().map(line).collect()
 }
 
-fn row(member: &MemberView) -> [String; 8] {
+fn row(member: &MemberView) -> [String; 9] {
     let role = match member.role {
         MemberRole::Voter => "voter",
         MemberRole::Learner => "learner",
@@ -156,6 +156,7 @@ fn row(member: &MemberView) -> [String; 8] {
         role.to_owned(),
         if member.leader { "yes" } else { "" }.to_owned(),
         state.to_owned(),
+        member.revision.map_or_else(|| "-".to_owned(), |revision| revision.to_string()),
         member.behind.map_or_else(|| "-".to_owned(), |entries| entries.to_string()),
         member.peer_address.clone(),
         member.api_address.clone(),
@@ -174,6 +175,7 @@ mod tests {
             role: MemberRole::Voter,
             leader,
             state: if leader { MemberState::Healthy } else { MemberState::Silent },
+            revision: leader.then_some(4711),
             behind: (!leader).then_some(12),
             peer_address: "127.0.0.1:6444".into(),
             api_address: "127.0.0.1:6443".into(),
@@ -183,9 +185,9 @@ mod tests {
         assert_eq!(
             table(&list),
             "\
-ID   NAME       ROLE    LEADER   STATE     BEHIND   PEERS            API
-1    member-1   voter   yes      healthy   -        127.0.0.1:6444   127.0.0.1:6443
-2    member-2   voter            silent    12       127.0.0.1:6444   127.0.0.1:6443
+ID   NAME       ROLE    LEADER   STATE     REVISION   BEHIND   PEERS            API
+1    member-1   voter   yes      healthy   4711       -        127.0.0.1:6444   127.0.0.1:6443
+2    member-2   voter            silent    -          12       127.0.0.1:6444   127.0.0.1:6443
 "
         );
     }

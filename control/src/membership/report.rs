@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -19,9 +20,11 @@ use crate::peers::PeerStatus;
 
 /// How long the leader may take before a member answers with what it knows itself.
 const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long each may take to say how far it is.
+const REVISION_TIMEOUT: Duration = Duration::from_millis(500);
 const LIST_BYTES_MAX: usize = 1 << 20;
 
-/// Asks the leader's API, as a member.
+/// Asks the API of other members, as a member.
 pub(crate) struct LeaderClient(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
 
 impl LeaderClient {
@@ -31,11 +34,11 @@ impl LeaderClient {
         LeaderClient(Client::builder(TokioExecutor::new()).build(connector))
     }
 
+    /// What a member knows itself, so that two members never ask each other in circles.
     async fn list(&self, address: &str) -> Option<MemberList> {
         let asked = async {
-            // What only the leader itself may answer, so that two members never ask each other in circles.
             let request =
-                Request::get(format!("https://{address}{MEMBERS}?from=leader")).body(Empty::new()).ok()?;
+                Request::get(format!("https://{address}{MEMBERS}?from=here")).body(Empty::new()).ok()?;
             let answer = self.0.request(request).await.ok()?;
             let body = Limited::new(answer.into_body(), LIST_BYTES_MAX).collect().await.ok()?;
             serde_json::from_slice(&body.to_bytes()).ok()
@@ -49,12 +52,30 @@ impl Membership {
     pub(super) async fn list(&self) -> MemberList {
         let own = self.list_here();
         let leader = self.store.leadership().borrow().leader;
-        match own.members.iter().find(|member| leader == Some(MemberId(member.id))) {
+        let mut list = match own.members.iter().find(|member| leader == Some(MemberId(member.id))) {
             Some(leader) if leader.id != self.own.0 => {
                 self.leader.list(&leader.api_address).await.unwrap_or(own)
             }
             _ => own,
+        };
+        let revisions = join_all(list.members.iter().map(|member| self.revision(member))).await;
+        for (member, revision) in list.members.iter_mut().zip(revisions) {
+            member.revision = revision;
         }
+        list
+    }
+
+    /// How far a member is, as it says itself; those that are silent are not waited for.
+    async fn revision(&self, member: &MemberView) -> Option<u64> {
+        if member.id == self.own.0 {
+            return Some(self.store.snapshot().revision().0);
+        }
+        if member.revision.is_some() || member.state == MemberState::Silent {
+            return member.revision;
+        }
+        let asked = tokio::time::timeout(REVISION_TIMEOUT, self.leader.list(&member.api_address)).await;
+        let list = asked.ok().flatten()?;
+        list.members.into_iter().find(|itself| itself.id == member.id)?.revision
     }
 
     /// All members as this one sees them.
@@ -110,6 +131,7 @@ impl Membership {
             },
             leader: leads,
             state,
+            revision: (member == self.own).then(|| self.store.snapshot().revision().0),
             behind: known
                 .map(|progress| progress.behind)
                 .or_else(|| (leads && member == self.own).then_some(0)),
