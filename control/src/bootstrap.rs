@@ -1,36 +1,37 @@
 //! The objects of an empty cluster: its namespaces, the Service by which pods find the API, and the roles that everybody
 //! knows.
 //!
-//! They are created when they are missing, at the start of every term, and the API's address is kept up to date.
+//! They are created when they are missing, at the start of every term. The endpoints of the API's Service are the members
+//! that vote, whoever leads: pods and nodes find all of them there.
 //! What every namespace has besides is the business of `controllers::namespace_defaults`.
 
+mod places;
 mod priorities;
 mod roles;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 
+use isopod_raft_store::WatchEnd;
 use isopod_spec::registry;
 use isopod_spec::resource::Resource;
 use isopod_spec::status::Status;
-use k8s_openapi::api::core::v1::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Namespace, Service, ServicePort, ServiceSpec,
-};
-use k8s_openapi::api::discovery::v1::{self as discovery, Endpoint, EndpointConditions, EndpointSlice};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Service, ServicePort, ServiceSpec};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-use crate::controllers::endpoint_slice::SERVICE_NAME;
 use crate::controllers::outcome;
-use crate::objects::Objects;
+use crate::membership::record::Roll;
+use crate::objects::{DeleteOptions, Objects};
 
 /// What the objects say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where the API really listens.
+    /// Where this member's API really listens.
     pub api: SocketAddr,
     /// Its address as a Service: the first of the service range.
     pub service_address: Ipv4Addr,
@@ -48,41 +49,74 @@ const API_PORT_NAME: &str = "https";
 /// Wait between tries while the store cannot be written.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Creates what is missing, trying until it succeeds; then waits for `shutdown`.
+/// Creates what is missing, trying until it succeeds, and again whenever the members change; until `shutdown`.
 pub(crate) async fn run(objects: Objects, config: Config, shutdown: CancellationToken) {
-    while let Err(status) = create(&objects, &config).await {
-        tracing::warn!(%status, "the cluster's first objects are not complete yet");
+    let (store, roll) = (objects.store().clone(), Roll::of(objects.store()));
+    let mut members = store.members();
+    loop {
+        let state = store.snapshot();
+        let voters = members.borrow_and_update().voters.clone();
+        let places = places::of(&roll.all(&state), &voters, config.api).await;
+        if let Err(status) = create(&objects, &config, &places).await {
+            tracing::warn!(%status, "the cluster's first objects are not complete yet");
+            match shutdown.run_until_cancelled(tokio::time::sleep(RETRY_AFTER)).await {
+                Some(()) => continue,
+                None => return,
+            }
+        }
+        let mut changes = match store.watch(roll.range(), state.revision()) {
+            Ok(changes) => changes,
+            Err(WatchEnd::Closed) => return shutdown.cancelled().await,
+            // The state moved on between the two.
+            Err(_) => continue,
+        };
+        // Cancel-safe: everything is looked at anew.
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(RETRY_AFTER) => {}
+            _ = changes.next() => {}
+            _ = members.changed() => {}
         }
     }
-    shutdown.cancelled().await;
 }
 
-/// Creates what is missing and corrects the API's address.
-///
-/// # Errors
-/// A write was refused; what was created before stays.
-pub async fn create(objects: &Objects, config: &Config) -> Result<(), Status> {
+/// Creates what is missing and corrects where the API is.
+async fn create(objects: &Objects, config: &Config, places: &[SocketAddr]) -> Result<(), Status> {
     for name in NAMESPACES {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
         keep(objects, Namespace { metadata, ..Namespace::default() }, |_, _| None).await?;
     }
-    keep(objects, service(config), at_real_port).await?;
-    keep(objects, slice(config), |stored: &EndpointSlice, wanted: &EndpointSlice| {
-        let is_current = stored.endpoints == wanted.endpoints && stored.ports == wanted.ports;
-        let (endpoints, ports) = (wanted.endpoints.clone(), wanted.ports.clone());
-        (!is_current).then(|| EndpointSlice { endpoints, ports, ..stored.clone() })
-    })
-    .await?;
-    keep(objects, endpoints(config), |stored: &Endpoints, wanted: &Endpoints| {
+    keep(objects, service(config, places), at_real_port).await?;
+    let slices = places::slices(places);
+    let names: Vec<_> = slices.iter().filter_map(|slice| slice.metadata.name.clone()).collect();
+    for slice in slices {
+        keep(objects, slice, |stored: &EndpointSlice, wanted: &EndpointSlice| {
+            let is_current = stored.endpoints == wanted.endpoints && stored.ports == wanted.ports;
+            let (endpoints, ports) = (wanted.endpoints.clone(), wanted.ports.clone());
+            (!is_current).then(|| EndpointSlice { endpoints, ports, ..stored.clone() })
+        })
+        .await?;
+    }
+    remove_others(objects, &names).await?;
+    keep(objects, places::endpoints(places), |stored: &Endpoints, wanted: &Endpoints| {
         let subsets = wanted.subsets.clone();
         (stored.subsets != subsets).then(|| Endpoints { subsets, ..stored.clone() })
     })
     .await?;
     priorities::create(objects).await?;
     roles::create(objects).await
+}
+
+/// Removes slices of members that are elsewhere now.
+async fn remove_others(objects: &Objects, names: &[String]) -> Result<(), Status> {
+    let slices = objects.list::<EndpointSlice>(&objects.store().snapshot(), Some("default"));
+    for slice in slices.iter().filter(|slice| places::is_ours(slice)) {
+        let name = slice.metadata.name.as_deref().unwrap_or_default();
+        if !names.iter().any(|known| known == name) {
+            let options = DeleteOptions { uid: slice.metadata.uid.clone(), ..DeleteOptions::default() };
+            outcome::settled(objects.delete::<EndpointSlice>("default", name, &options).await)?;
+        }
+    }
+    Ok(())
 }
 
 /// The key of what is created last: where it is, all is.
@@ -138,12 +172,13 @@ fn metadata(labels: &[(&str, &str)]) -> ObjectMeta {
     }
 }
 
-fn service(config: &Config) -> Service {
+fn service(config: &Config, places: &[SocketAddr]) -> Service {
     let port = ServicePort {
         name: Some(API_PORT_NAME.to_owned()),
         port: API_PORT,
         protocol: Some("TCP".to_owned()),
-        target_port: Some(IntOrString::Int(i32::from(config.api.port()))),
+        // Where members listen on several ports, that of the first.
+        target_port: places.first().map(|place| IntOrString::Int(i32::from(place.port()))),
         ..ServicePort::default()
     };
     Service {
@@ -155,50 +190,5 @@ fn service(config: &Config) -> Service {
             ..ServiceSpec::default()
         }),
         status: None,
-    }
-}
-
-/// A wildcard is no address that anybody could connect to.
-fn reachable(config: &Config) -> String {
-    match config.api.ip() {
-        address if !address.is_unspecified() => address.to_string(),
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.to_string(),
-        IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.to_string(),
-    }
-}
-
-fn slice(config: &Config) -> EndpointSlice {
-    let port = discovery::EndpointPort {
-        name: Some(API_PORT_NAME.to_owned()),
-        port: Some(i32::from(config.api.port())),
-        protocol: Some("TCP".to_owned()),
-        app_protocol: None,
-    };
-    let endpoint = Endpoint {
-        addresses: vec![reachable(config)],
-        conditions: Some(EndpointConditions { ready: Some(true), ..EndpointConditions::default() }),
-        ..Endpoint::default()
-    };
-    EndpointSlice {
-        metadata: metadata(&[(SERVICE_NAME, API)]),
-        address_type: if config.api.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned(),
-        endpoints: Some(vec![endpoint]),
-        ports: Some(vec![port]),
-    }
-}
-
-fn endpoints(config: &Config) -> Endpoints {
-    let port = EndpointPort {
-        name: Some(API_PORT_NAME.to_owned()),
-        port: i32::from(config.api.port()),
-        protocol: Some("TCP".to_owned()),
-        app_protocol: None,
-    };
-    let address = EndpointAddress { ip: reachable(config), ..EndpointAddress::default() };
-    let subset =
-        EndpointSubset { addresses: Some(vec![address]), not_ready_addresses: None, ports: Some(vec![port]) };
-    Endpoints {
-        metadata: metadata(&[("endpointslice.kubernetes.io/skip-mirror", "true")]),
-        subsets: Some(vec![subset]),
     }
 }
