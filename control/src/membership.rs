@@ -7,11 +7,13 @@
 
 pub(crate) mod admit;
 pub(crate) mod cleaner;
+mod entry;
 pub mod folder;
 pub(crate) mod follow;
 pub mod join;
 pub(crate) mod keeper;
 mod nodes;
+pub(crate) mod presence;
 pub mod protocol;
 pub mod record;
 mod report;
@@ -21,10 +23,12 @@ pub mod token;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use isopod_raft_store::{MemberId, ProposeError, ReadError, Snapshot, Store, Txn, TxnResponse};
 use isopod_spec::status::Status;
 
+use self::presence::Presence;
 pub(crate) use self::report::LeaderClient;
 use crate::objects::{propose_failed, read_failed};
 use crate::peers::Peers;
@@ -41,6 +45,10 @@ pub(crate) struct Membership {
     pub(crate) peers: Peers,
     pub(crate) authority: Arc<CertificateAuthority>,
     pub(crate) service_cidr: String,
+    /// How long the certificates of nodes last.
+    pub(crate) node_certificate_life: Duration,
+    /// Where nodes are connected.
+    pub(crate) presence: Presence,
     /// Asks the leader what only it knows.
     pub(crate) leader: LeaderClient,
 }

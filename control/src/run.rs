@@ -20,12 +20,13 @@ use crate::admission::InvalidRange;
 use crate::bootstrap;
 use crate::leader::Singletons;
 use crate::membership::follow::Follower;
+use crate::membership::presence::Mourner;
 use crate::membership::record::Roll;
 use crate::membership::{folder, join};
 use crate::objects::Objects;
 use crate::peers::{Peers, StoreInbound};
 use crate::registry;
-use crate::security::ca::{self, CertificateAuthority, IssuedCertificate, Subject};
+use crate::security::ca::{self, CertificateAuthority, IssuedCertificate};
 use crate::security::tls;
 use crate::serve::{self, Front};
 pub use isopod_raft_store::{Saved, inspect};
@@ -50,6 +51,8 @@ pub struct Config {
     pub name: Option<String>,
     /// Range of Service addresses, as `127.43.0.0/16`; `None` keeps that of the cluster, or takes the default.
     pub service_cidr: Option<String>,
+    /// How long the certificates last that nodes get, who renew them after two thirds of it.
+    pub node_certificate_life: Duration,
 }
 
 /// Why a member did not start.
@@ -192,6 +195,7 @@ pub struct Member {
     front: Arc<Front>,
     /// Ends the API's watches and makes `/readyz` fail: cancelled first when the member stops.
     draining: CancellationToken,
+    mourner: Mourner,
 }
 
 impl Member {
@@ -231,6 +235,11 @@ impl Member {
         parts.spawn(async {
             singletons.await;
             Ok("the controllers")
+        });
+        let mourner = self.mourner.run(serving.clone());
+        parts.spawn(async {
+            mourner.await;
+            Ok("the watch over nodes' connections")
         });
         let follower = self.follower.run(serving.clone());
         parts.spawn(async {
@@ -323,9 +332,7 @@ impl Member {
         name: &str,
         address: IpAddr,
     ) -> Result<(IssuedCertificate, IssuedCertificate), ca::Error> {
-        let client = self.authority.issue_client(&Subject::node(name))?;
-        let server = self.authority.issue_server(&format!("system:node:{name}"), &[address], &[name])?;
-        Ok((client, server))
+        self.authority.issue_node(name, address, ca::LIFE)
     }
 }
 

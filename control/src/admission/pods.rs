@@ -3,9 +3,11 @@
 
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
 
-/// Taints put on a node that the control plane has lost sight of, and how long a pod stays there by default.
-const LOST_NODE_TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
-const LOST_NODE_SECONDS: i64 = 300;
+/// Taints put on a node that is not well, and how many seconds a pod stays there by default: five minutes, as upstream,
+/// on a node that says itself that it is not ready, and no longer than it took to be sure on one that is lost. Pods live
+/// in the process of the node's agent, which is gone then.
+const LOST_NODE_TAINTS: [(&str, i64); 2] =
+    [("node.kubernetes.io/not-ready", 300), ("node.kubernetes.io/unreachable", 0)];
 
 /// The service account of a pod that names none.
 pub(crate) const DEFAULT_SERVICE_ACCOUNT: &str = "default";
@@ -34,7 +36,7 @@ fn name_service_account(spec: &mut PodSpec) {
 }
 
 fn tolerations(spec: &mut PodSpec) {
-    for taint in LOST_NODE_TAINTS {
+    for (taint, seconds) in LOST_NODE_TAINTS {
         let any = |value: &Option<String>| value.as_deref().is_none_or(str::is_empty);
         let tolerated = spec.tolerations.iter().flatten().any(|own| {
             (any(&own.key) || own.key.as_deref() == Some(taint))
@@ -45,7 +47,7 @@ fn tolerations(spec: &mut PodSpec) {
                 key: Some(taint.to_owned()),
                 operator: Some("Exists".to_owned()),
                 effect: Some("NoExecute".to_owned()),
-                toleration_seconds: Some(LOST_NODE_SECONDS),
+                toleration_seconds: Some(seconds),
                 value: None,
             });
         }
@@ -67,8 +69,10 @@ mod tests {
         let spec = completed(PodSpec::default());
         assert_eq!(spec.service_account_name.as_deref(), Some("default"));
         assert_eq!(spec.service_account.as_deref(), Some("default"));
-        let keys: Vec<_> = spec.tolerations.iter().flatten().filter_map(|own| own.key.as_deref()).collect();
-        assert_eq!(keys, LOST_NODE_TAINTS);
+        let tolerations = spec.tolerations.iter().flatten();
+        let stays: Vec<_> =
+            tolerations.filter_map(|own| Some((own.key.as_deref()?, own.toleration_seconds?))).collect();
+        assert_eq!(stays, LOST_NODE_TAINTS);
     }
 
     #[test]

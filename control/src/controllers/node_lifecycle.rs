@@ -1,7 +1,12 @@
 //! Nodes that have fallen silent, and the taints that follow from a node's conditions.
 //!
 //! A node says that it lives by renewing its Lease or writing its status. When that happened is measured by this
-//! member's clock, at the moment the change is seen: the clocks of nodes do not matter.
+//! member's clock, at the moment the change is seen: the clocks of nodes do not matter. Renewals are rare, to be cheap
+//! where there are many nodes; that a node's process has ended is known much sooner, for the member that it was
+//! connected to says so in the Lease (`membership::presence`).
+//!
+//! Pods have to leave a silent node only while there is another one that lives: when nobody is heard, the fault is more
+//! likely with who listens.
 
 pub(crate) mod shell;
 #[cfg(test)]
@@ -20,12 +25,15 @@ use super::facts;
 pub struct Config {
     /// Silence after which a node's state is unknown. Nodes renew their Lease several times in this.
     pub grace: Duration,
+    /// The same for a node whose connection has ended, and which has not connected again: long enough for an agent that
+    /// is started anew.
+    pub grace_disconnected: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         // As Kubernetes: five missed renewals of ten seconds each.
-        Config { grace: Duration::from_secs(50) }
+        Config { grace: Duration::from_secs(50), grace_disconnected: Duration::from_secs(2) }
     }
 }
 
@@ -39,6 +47,8 @@ const PRESSURES: [(&str, &str); 4] = [
     ("PIDPressure", "node.kubernetes.io/pid-pressure"),
     ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
 ];
+/// How often a silent node is looked at again while no other one is heard.
+const REFUGE_AGAIN: Duration = Duration::from_secs(2);
 /// Conditions of which nothing is known any more when a node is silent.
 const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
@@ -61,27 +71,41 @@ impl Plan {
     }
 }
 
-/// What follows for a node that was last heard of `silence` ago and runs `pods`.
-pub(crate) fn plan(
-    node: &Node,
-    silence: Duration,
-    pods: &[Arc<Pod>],
-    config: &Config,
-    now: Timestamp,
-) -> Plan {
+/// What is known of a node besides its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hearing {
+    /// It is given up in so long, when nothing is heard.
+    Heard(Duration),
+    /// It has been silent for too long.
+    Silent(Refuge),
+}
+
+/// Whether the pods of a silent node have anywhere to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refuge {
+    /// Another node is ready, and was heard lately.
+    Somewhere,
+    /// All are silent.
+    Nowhere,
+}
+
+/// What follows for a node that runs `pods`.
+pub(crate) fn plan(node: &Node, hearing: Hearing, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let mut status = node.status.clone().unwrap_or_default();
-    if silence < config.grace {
-        plan.again_after = Some(config.grace - silence);
-    } else if make_unknown(&mut status, now) {
-        plan.status = Some(status.clone());
+    match hearing {
+        Hearing::Heard(left) => plan.again_after = Some(left),
+        Hearing::Silent(refuge) => {
+            if make_unknown(&mut status, now) {
+                plan.status = Some(status.clone());
+            }
+            plan.unready = pods.iter().filter(|pod| facts::is_ready(pod)).cloned().collect();
+            plan.again_after = (refuge == Refuge::Nowhere).then_some(REFUGE_AGAIN);
+        }
     }
-    let taints = taints(node, &status, now);
+    let taints = taints(node, &status, hearing, now);
     let stored = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
     plan.taints = (taints != stored).then_some(taints);
-    if silence >= config.grace {
-        plan.unready = pods.iter().filter(|pod| facts::is_ready(pod)).cloned().collect();
-    }
     plan
 }
 
@@ -117,8 +141,10 @@ fn make_unknown(status: &mut NodeStatus, now: Timestamp) -> bool {
 }
 
 /// The taints that the node should have: those that follow from its conditions, and those that others gave it.
-fn taints(node: &Node, status: &NodeStatus, now: Timestamp) -> Vec<Taint> {
+fn taints(node: &Node, status: &NodeStatus, hearing: Hearing, now: Timestamp) -> Vec<Taint> {
     let spec = node.spec.clone().unwrap_or_default();
+    let given = spec.taints.as_deref().unwrap_or_default();
+    let has = |key: &str, effect: &str| given.iter().any(|taint| taint.key == key && taint.effect == effect);
     let condition = |kind: &str| {
         let known = status.conditions.as_deref().unwrap_or_default();
         known.iter().find(|condition| condition.type_ == kind).map(|condition| condition.status.as_str())
@@ -126,7 +152,13 @@ fn taints(node: &Node, status: &NodeStatus, now: Timestamp) -> Vec<Taint> {
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     match condition("Ready") {
         Some("False") => wanted.extend([(NOT_READY, "NoSchedule"), (NOT_READY, "NoExecute")]),
-        Some("Unknown") => wanted.extend([(UNREACHABLE, "NoSchedule"), (UNREACHABLE, "NoExecute")]),
+        Some("Unknown") => {
+            wanted.push((UNREACHABLE, "NoSchedule"));
+            let begins = hearing == Hearing::Silent(Refuge::Somewhere);
+            if begins || has(UNREACHABLE, "NoExecute") {
+                wanted.push((UNREACHABLE, "NoExecute"));
+            }
+        }
         _ => {}
     }
     let pressures = PRESSURES.iter().filter(|(kind, _)| condition(kind) == Some("True"));
@@ -134,7 +166,7 @@ fn taints(node: &Node, status: &NodeStatus, now: Timestamp) -> Vec<Taint> {
     if spec.unschedulable == Some(true) {
         wanted.push((UNSCHEDULABLE, "NoSchedule"));
     }
-    let mut taints = spec.taints.unwrap_or_default();
+    let mut taints = given.to_vec();
     taints.retain(|taint| !is_ours(taint) || wanted.contains(&(taint.key.as_str(), taint.effect.as_str())));
     for (key, effect) in wanted {
         if !taints.iter().any(|taint| taint.key == key && taint.effect == effect) {

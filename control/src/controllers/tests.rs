@@ -5,7 +5,7 @@ mod cluster;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, Endpoints, Event, Namespace, Node, Pod, PodSpec, PodTemplateSpec, Service,
-    ServiceAccount, ServicePort, ServiceSpec, Toleration,
+    ServiceAccount, ServicePort, ServiceSpec,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -299,18 +299,7 @@ async fn endpoints_follow_pods() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_of_a_silent_node_are_replaced_elsewhere() {
     let cluster = Cluster::start_impatient(2).await;
-    let mut web = deployment("web", 2, "v1");
-    // At once, rather than after the five minutes that pods get by default.
-    let tolerations =
-        ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"].map(|key| Toleration {
-            key: Some(key.into()),
-            operator: Some("Exists".into()),
-            effect: Some("NoExecute".into()),
-            toleration_seconds: Some(0),
-            ..Toleration::default()
-        });
-    web.spec.as_mut().unwrap().template.spec.as_mut().unwrap().tolerations = Some(tolerations.into());
-    cluster.create(web).await;
+    cluster.create(deployment("web", 2, "v1")).await;
     rolled_out(&cluster, "web", 2).await;
     cluster.silence("node-0");
     cluster

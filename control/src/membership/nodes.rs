@@ -4,23 +4,22 @@
 //! an address in common, whichever members let them in. Joining again with the same name is for a node whose Node object
 //! was deleted: until then a token does not let anybody take the place of a node that there is.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use bytes::Bytes;
 use isopod_raft_store::{Compare, KeyRange, Op, Snapshot, Txn};
 use isopod_spec::registry;
 use isopod_spec::status::Status;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde::{Deserialize, Serialize};
 
-use super::protocol::{self, NodeAnswer, NodeRequest};
+use super::Membership;
+use super::entry::{self, Entry};
+use super::protocol::{NodeAnswer, NodeRequest, RenewalAnswer, RenewalRequest};
 use super::record::Roll;
-use super::token::{self, Credential, Role};
-use super::{Membership, admit};
+use super::token::Role;
 use crate::objects;
-use crate::security::ca::{self, Subject};
-use crate::security::tls;
+use crate::security::{ca, tls};
 
 /// Prefix of the records' keys.
 const NODES: &str = "/isopod/nodes/";
@@ -31,8 +30,6 @@ const NODE_PREFIX: u8 = 20;
 const PREFIX_MAX: u8 = 28;
 /// Tries of the transaction: each means that another node joined at the same moment.
 const TRIES_MAX: usize = 16;
-/// Longest name, as of a host.
-const NAME_BYTES_MAX: usize = 253;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -43,22 +40,13 @@ struct Record {
 impl Membership {
     /// Lets a machine in as a node, and gives it its identity.
     pub(super) async fn enroll(&self, request: NodeRequest) -> Result<NodeAnswer, Status> {
-        if request.version != protocol::VERSION {
-            return Err(Status::bad_request(format!(
-                "the joining machine speaks version {} of the join protocol, this cluster version {}: use the same release",
-                request.version,
-                protocol::VERSION
-            )));
-        }
-        let refused = |refused: token::Refused| Status::bad_request(refused.to_string());
-        let shown: Credential = request.token.parse().map_err(|_| refused(token::Refused::Unknown))?;
-        let now = Timestamp::now();
-        token::check_stored(&self.newest().await?, &shown, Role::Node, now).map_err(refused)?;
-        admit::check_clock(request.time, now.as_second()).map_err(Status::bad_request)?;
+        let entry = Entry::read(request.version, &request.token, Role::Node)?;
+        entry.check_token(&self.newest().await?)?;
+        entry.check_clock(request.time)?;
         check(&request, &self.service_cidr).map_err(Status::bad_request)?;
         for _ in 0..TRIES_MAX {
             let state = self.newest().await?;
-            let (key, at) = token::check_stored(&state, &shown, Role::Node, now).map_err(refused)?;
+            let (key, at) = entry.check_token(&state)?;
             let range = range(&state, &request).map_err(Status::bad_request)?;
             let record = serde_json::to_vec(&Record { pod_cidr: range.to_string() });
             let record = record.expect("a record has only a string");
@@ -77,10 +65,28 @@ impl Membership {
         Err(Status::unavailable("many nodes join at once: try again"))
     }
 
+    /// New certificates for a node that shows its old ones. One whose object was deleted has to join again.
+    pub(super) async fn renew(&self, name: &str, request: &RenewalRequest) -> Result<RenewalAnswer, Status> {
+        check_address(request.address).map_err(Status::bad_request)?;
+        if self.newest().await?.get(&registry::kind_of::<Node>().key("", name)).is_none() {
+            return Err(Status::bad_request(format!(
+                "there is no node {name} any more: remove its data folder, and join again with a new token"
+            )));
+        }
+        let issued = self.authority.issue_node(name, request.address, self.node_certificate_life);
+        let (client, server) = issued.map_err(Status::internal)?;
+        tracing::info!(node = name, "the certificates of a node are renewed");
+        Ok(RenewalAnswer {
+            client_certificate_pem: client.certificate_pem,
+            client_key_pem: client.key_pem,
+            server_certificate_pem: server.certificate_pem,
+            server_key_pem: server.key_pem,
+        })
+    }
+
     fn identity(&self, request: &NodeRequest, range: Block) -> Result<NodeAnswer, ca::Error> {
-        let NodeRequest { name, address, .. } = request;
-        let client = self.authority.issue_client(&Subject::node(name))?;
-        let server = self.authority.issue_server(&format!("system:node:{name}"), &[*address], &[name])?;
+        let (client, server) =
+            self.authority.issue_node(&request.name, request.address, self.node_certificate_life)?;
         Ok(NodeAnswer {
             authority_pem: self.authority.certificate_pem().to_owned(),
             client_certificate_pem: client.certificate_pem,
@@ -101,23 +107,13 @@ impl Membership {
 /// What can be said without looking at other nodes.
 fn check(request: &NodeRequest, service_cidr: &str) -> Result<(), String> {
     let NodeRequest { name, address, .. } = request;
-    let sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(sound) {
-        return Err(format!(
-            "{name:?} cannot be the name of a node: it must have lower-case letters, digits, - and . only; choose another with --name"
-        ));
-    }
+    entry::check_name(name, "node")?;
     if tls::is_a_members_name(name) {
         return Err(format!(
             "{name:?} stands for members of the control plane: choose another name with --name"
         ));
     }
-    // Traffic between machines has no way yet, so a node must be where the addresses of its pods are.
-    if !address.is_loopback() {
-        return Err(format!(
-            "{address} is not in 127.0.0.0/8: this release runs the nodes of a cluster on one machine"
-        ));
-    }
+    check_address(*address)?;
     let is_loopback = Block::parse(service_cidr).is_some_and(|range| range.base.is_loopback());
     if !is_loopback {
         return Err(format!(
@@ -125,6 +121,14 @@ fn check(request: &NodeRequest, service_cidr: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Traffic between machines has no way yet, so a node must be where the addresses of its pods are.
+fn check_address(address: IpAddr) -> Result<(), String> {
+    if address.is_loopback() {
+        return Ok(());
+    }
+    Err(format!("{address} is not in 127.0.0.0/8: this release runs the nodes of a cluster on one machine"))
 }
 
 /// The range that the node gets.
@@ -222,6 +226,7 @@ impl std::fmt::Display for Block {
 
 #[cfg(test)]
 mod tests {
+    use super::super::protocol;
     use super::*;
 
     fn taken(ranges: &[&str]) -> Vec<(String, Block)> {

@@ -9,7 +9,9 @@ use super::record::Record;
 
 /// Where a machine asks to become a member: POST a [`JoinRequest`]. The token is the only identity asked for.
 pub const JOIN: &str = "/isopod/v1/join";
-/// Where a machine asks to become a node: POST a [`NodeRequest`]. The token is the only identity asked for.
+/// Where a machine asks to become a node: POST a [`NodeRequest`]. The token is the only identity asked for. Below it a
+/// node keeps its connection (GET `<node>/connection`, an answer that does not end) and asks for new certificates (POST a
+/// [`RenewalRequest`] to `<node>/certificates`).
 pub const NODES: &str = "/isopod/v1/nodes";
 /// GET lists the members ([`MemberList`]); DELETE below it removes one; POST to `<member>/promote` promotes one.
 pub const MEMBERS: &str = "/isopod/v1/members";
@@ -42,6 +44,9 @@ pub struct JoinRequest {
     /// The range of Service addresses that it was told, when it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_cidr: Option<String>,
+    /// Drawn at random. Whoever asks again with the same key, because the answer did not arrive, is the same machine.
+    #[serde(default)]
+    pub key: String,
 }
 
 /// What a new member is told.
@@ -111,6 +116,28 @@ pub struct NodeAnswer {
     pub servers: Vec<String>,
 }
 
+/// A node whose certificates near their end; it shows them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewalRequest {
+    /// The address at which members ask it for logs.
+    pub address: IpAddr,
+}
+
+/// What it is given.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewalAnswer {
+    /// The certificate that it shows to the API, PEM.
+    pub client_certificate_pem: String,
+    /// Its key, PEM.
+    pub client_key_pem: String,
+    /// The certificate of its own server, PEM.
+    pub server_certificate_pem: String,
+    /// Its key, PEM.
+    pub server_key_pem: String,
+}
+
 /// All members, as the leader sees them when it can be asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -140,6 +167,9 @@ pub struct MemberView {
     pub leader: bool,
     /// How it is.
     pub state: MemberState,
+    /// The newest revision that it has applied; `None` when it did not say in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
     /// Log entries that it has not confirmed; known to the leader only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behind: Option<u64>,

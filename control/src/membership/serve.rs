@@ -14,14 +14,13 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::protocol::{
-    self, Done, HandOver, JOIN, JoinRequest, LEADER, MEMBERS, MemberList, MemberRole, MemberState, NODES,
-    NodeRequest, SNAPSHOT,
-};
+use super::protocol::{self, Done, HandOver, JOIN, MemberList, MemberRole, MemberState, NODES};
 use super::record::{self, Roll, Standing};
 use super::{Membership, admit, snapshot};
 use crate::api::{BoxError, ResponseBody};
 
+/// What all paths begin with that are answered here.
+const PREFIX: &str = "/isopod/v1/";
 /// A join request has a token, a name and two addresses.
 const BODY_BYTES_MAX: usize = 16 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,32 +56,25 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path();
-    let below = path.strip_prefix(MEMBERS).map(|rest| {
-        let decoded = |word| percent_decode_str(word).decode_utf8_lossy();
-        rest.split('/').skip(1).map(decoded).collect::<Vec<_>>()
-    });
-    let words: Option<Vec<&str>> = below.as_ref().map(|words| words.iter().map(AsRef::as_ref).collect());
-    match (&parts.method, path, words.as_deref()) {
-        (&Method::POST, JOIN, _) => {
-            let request: JoinRequest = read(body).await?;
-            Ok(ok(&membership.admit(request).await?))
+    let decoded = |word| percent_decode_str(word).decode_utf8_lossy();
+    let words =
+        parts.uri.path().strip_prefix(PREFIX).map(|rest| rest.split('/').map(decoded).collect::<Vec<_>>());
+    let words: Vec<&str> = words.iter().flatten().map(AsRef::as_ref).collect();
+    match (&parts.method, &*words) {
+        (&Method::POST, ["join"]) => Ok(ok(&membership.admit(read(body).await?).await?)),
+        (&Method::POST, ["nodes"]) => Ok(ok(&membership.enroll(read(body).await?).await?)),
+        (&Method::GET, ["nodes", node, "connection"]) => Ok(membership.presence.connect(node)),
+        (&Method::POST, ["nodes", node, "certificates"]) => {
+            Ok(ok(&membership.renew(node, &read(body).await?).await?))
         }
-        (&Method::POST, NODES, _) => {
-            let request: NodeRequest = read(body).await?;
-            Ok(ok(&membership.enroll(request).await?))
-        }
-        (&Method::POST, LEADER, _) => {
-            let wanted: HandOver = read(body).await?;
-            Ok(ok(&membership.hand_over(wanted).await?))
-        }
-        (&Method::GET, SNAPSHOT, _) => Ok(snapshot::answer(membership.store.clone())),
-        (&Method::GET, _, Some([])) if parts.uri.query() == Some("from=leader") => {
+        (&Method::POST, ["leader"]) => Ok(ok(&membership.hand_over(read(body).await?).await?)),
+        (&Method::GET, ["snapshot"]) => Ok(snapshot::answer(membership.store.clone())),
+        (&Method::GET, ["members"]) if parts.uri.query() == Some("from=here") => {
             Ok(ok(&membership.list_here()))
         }
-        (&Method::GET, _, Some([])) => Ok(ok(&membership.list().await)),
-        (&Method::DELETE, _, Some([member])) => Ok(ok(&membership.remove(member).await?)),
-        (&Method::POST, _, Some([member, "promote"])) => Ok(ok(&membership.promote(member).await?)),
+        (&Method::GET, ["members"]) => Ok(ok(&membership.list().await)),
+        (&Method::DELETE, ["members", member]) => Ok(ok(&membership.remove(member).await?)),
+        (&Method::POST, ["members", member, "promote"]) => Ok(ok(&membership.promote(member).await?)),
         _ => Err(Status::no_such_resource()),
     }
 }
@@ -239,6 +231,7 @@ mod tests {
             role,
             leader: id == 1,
             state,
+            revision: None,
             behind: None,
             peer_address: String::new(),
             api_address: String::new(),

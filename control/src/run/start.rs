@@ -17,6 +17,7 @@ use crate::controllers::NodeConfig;
 use crate::leader::{self, Singletons};
 use crate::membership::folder::Folder;
 use crate::membership::follow::Follower;
+use crate::membership::presence::{self, Presence};
 use crate::membership::record::{Record, Roll, Standing};
 use crate::membership::{LeaderClient, Membership};
 use crate::node_client::NodeClient;
@@ -60,6 +61,7 @@ impl Member {
                 peer_address: advertised.unwrap_or_default(),
                 api_address: api.advertised.clone(),
                 standing: Standing::Stays,
+                asked_by: None,
             },
             data_dir: config.data_dir.clone(),
             folder: folder.clone(),
@@ -68,6 +70,7 @@ impl Member {
         };
         let objects = Objects::new(store.clone(), Policy { service_range });
         let draining = CancellationToken::new();
+        let (presence, mourner) = presence::new(objects.clone(), draining.clone());
         let parts = Parts { config: &config, store, authority, peers, service_range, service_cidr };
         Ok(Member {
             own: folder.member,
@@ -80,11 +83,12 @@ impl Member {
             driver,
             follower,
             singletons: parts.singletons(objects.clone(), &api),
-            front: parts.front(objects.clone(), &api, draining.clone())?,
+            front: parts.front(objects.clone(), &api, presence, draining.clone())?,
             objects,
             listener: api.listener,
             peer_listener: listening.map(|listening| listening.listener),
             draining,
+            mourner,
             store: parts.store,
             authority: parts.authority,
             peers: parts.peers,
@@ -125,6 +129,7 @@ impl Parts<'_> {
         &self,
         objects: Objects,
         api: &Listening,
+        presence: Presence,
         draining: CancellationToken,
     ) -> Result<Arc<Front>, StartError> {
         let own = self.authority.issue_client(&Subject::member())?;
@@ -136,6 +141,8 @@ impl Parts<'_> {
             peers: self.peers.clone(),
             authority: Arc::clone(&self.authority),
             service_cidr: self.service_cidr.clone(),
+            node_certificate_life: self.config.node_certificate_life,
+            presence,
             leader: LeaderClient::new(tls.clone()),
         };
         let own = self.store.id();

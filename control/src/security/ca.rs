@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -16,12 +17,13 @@ use rcgen::{
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// How long the authority itself is valid, in days: ten years, as kubeadm's.
-const CA_DAYS: i64 = 3650;
-/// How long an issued certificate is valid, in days: a year, as kubeadm's.
-const LEAF_DAYS: i64 = 365;
-/// Certificates begin this many minutes in the past, so that clocks may differ a little.
-const BACKDATE_MINUTES: i64 = 10;
+/// How long the authority itself is valid: ten years, as kubeadm's.
+const CA_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
+/// How long an issued certificate is valid unless it is said otherwise: a year, as kubeadm's.
+pub const LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Certificates begin so long ago, so that clocks may differ a little; those that last for less than an hour begin later,
+/// since whoever renews them looks at both ends.
+const BACKDATE: Duration = Duration::from_secs(600);
 
 /// What the names of members end with in their certificates.
 pub(super) const PEER_DOMAIN: &str = ".isopod.internal";
@@ -157,7 +159,7 @@ impl CertificateAuthority {
     pub fn generate() -> Result<CertificateAuthority, Error> {
         let pair = KeyPair::generate()?;
         let key_pem = pair.serialize_pem();
-        let mut params = valid_for(CertificateParams::default(), CA_DAYS);
+        let mut params = valid_for(CertificateParams::default(), CA_LIFE);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "isopod-ca");
         params.key_usages =
@@ -185,7 +187,23 @@ impl CertificateAuthority {
 
     /// A client certificate for `subject`.
     pub fn issue_client(&self, subject: &Subject) -> Result<IssuedCertificate, Error> {
-        let mut params = valid_for(CertificateParams::default(), LEAF_DAYS);
+        self.issue_client_for(subject, LIFE)
+    }
+
+    /// The client and the server certificate of a node, valid for `life`.
+    pub fn issue_node(
+        &self,
+        name: &str,
+        address: IpAddr,
+        life: Duration,
+    ) -> Result<(IssuedCertificate, IssuedCertificate), Error> {
+        let subject = Subject::node(name);
+        let client = self.issue_client_for(&subject, life)?;
+        Ok((client, self.issue_server_for(&subject.user, &[address], &[name], life)?))
+    }
+
+    fn issue_client_for(&self, subject: &Subject, life: Duration) -> Result<IssuedCertificate, Error> {
+        let mut params = valid_for(CertificateParams::default(), life);
         params.distinguished_name.push(DnType::CommonName, subject.user.as_str());
         for group in &subject.groups {
             params.distinguished_name.push(DnType::OrganizationName, group.as_str());
@@ -202,7 +220,17 @@ impl CertificateAuthority {
         ips: &[IpAddr],
         names: &[&str],
     ) -> Result<IssuedCertificate, Error> {
-        let mut params = valid_for(CertificateParams::default(), LEAF_DAYS);
+        self.issue_server_for(common_name, ips, names, LIFE)
+    }
+
+    fn issue_server_for(
+        &self,
+        common_name: &str,
+        ips: &[IpAddr],
+        names: &[&str],
+        life: Duration,
+    ) -> Result<IssuedCertificate, Error> {
+        let mut params = valid_for(CertificateParams::default(), life);
         params.distinguished_name.push(DnType::CommonName, common_name);
         for name in names {
             params.subject_alt_names.push(SanType::DnsName((*name).try_into()?));
@@ -216,7 +244,7 @@ impl CertificateAuthority {
     /// A member's certificate for both ends of its connections with the others.
     pub fn issue_peer(&self, member: u64) -> Result<IssuedCertificate, Error> {
         let subject = Subject::peer(member);
-        let mut params = valid_for(CertificateParams::default(), LEAF_DAYS);
+        let mut params = valid_for(CertificateParams::default(), LIFE);
         params.distinguished_name.push(DnType::CommonName, subject.user);
         for group in subject.groups {
             params.distinguished_name.push(DnType::OrganizationName, group);
@@ -246,10 +274,10 @@ fn files(data_dir: &Path) -> (PathBuf, PathBuf) {
     (data_dir.join("pki/ca.crt"), data_dir.join("pki/ca.key"))
 }
 
-fn valid_for(mut params: CertificateParams, days: i64) -> CertificateParams {
+fn valid_for(mut params: CertificateParams, life: Duration) -> CertificateParams {
     let now = time::OffsetDateTime::now_utc();
-    params.not_before = now - time::Duration::minutes(BACKDATE_MINUTES);
-    params.not_after = now + time::Duration::days(days);
+    params.not_before = now - BACKDATE.min(life / 2);
+    params.not_after = now + life;
     params
 }
 

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, LocalObjectReference, Vo
 use serde::Deserialize;
 
 use super::authorize::{Attributes, ResourceAttributes};
+use crate::membership::protocol::NODES;
 
 /// What an agent does, as (group, resource, subresource, verbs).
 const RULES: &[(&str, &str, &str, &[&str])] = &[
@@ -32,7 +33,7 @@ const RULES: &[(&str, &str, &str, &[&str])] = &[
 /// Whether the node's agent needs this.
 pub(crate) fn may(pods: &Pods, node: &str, attributes: &Attributes<'_>) -> bool {
     let on = match attributes {
-        Attributes::Path { verb, path } => return may_path(verb, path),
+        Attributes::Path { verb, path } => return may_path(node, verb, path),
         Attributes::Resource(on) => on,
     };
     let ruled = RULES.iter().any(|(group, resource, subresource, verbs)| {
@@ -42,10 +43,16 @@ pub(crate) fn may(pods: &Pods, node: &str, attributes: &Attributes<'_>) -> bool 
     ruled && is_own(pods, node, on)
 }
 
-fn may_path(verb: &str, path: &str) -> bool {
+fn may_path(node: &str, verb: &str, path: &str) -> bool {
+    let own = path.strip_prefix(NODES).and_then(|rest| rest.strip_prefix('/')?.strip_prefix(node));
     let known = matches!(path, "/api" | "/apis")
-        || ["/api/", "/apis/", "/openapi/", "/v2/"].iter().any(|own| path.starts_with(own));
-    known && matches!(verb, "get" | "head")
+        || ["/api/", "/apis/", "/openapi/", "/v2/"].iter().any(|known| path.starts_with(known));
+    match verb {
+        "get" | "head" if known => true,
+        "get" => own == Some("/connection"),
+        "post" => own == Some("/certificates"),
+        _ => false,
+    }
 }
 
 /// Whether what is asked for belongs to the node, as far as a path and its parameters tell.

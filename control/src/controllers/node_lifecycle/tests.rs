@@ -8,20 +8,16 @@ use k8s_openapi::api::core::v1::{
     Node, NodeCondition, NodeSpec, NodeStatus, Pod, PodCondition, PodStatus, Taint,
 };
 
-use super::{Config, plan};
+use super::{Hearing, REFUGE_AGAIN, Refuge, plan};
 
-const GRACE: Duration = Duration::from_secs(50);
+const HEARD: Hearing = Hearing::Heard(Duration::from_secs(50));
+const SILENT: Hearing = Hearing::Silent(Refuge::Somewhere);
 
 fn now() -> Timestamp {
     Timestamp::from_second(5000).unwrap()
 }
 
 fn node(conditions: &[(&str, &str)], taints: &[(&str, &str)], unschedulable: bool) -> Node {
-    let condition = |(kind, status): &(&str, &str)| NodeCondition {
-        type_: (*kind).to_owned(),
-        status: (*status).to_owned(),
-        ..NodeCondition::default()
-    };
     let taint = |(key, effect): &(&str, &str)| Taint {
         key: (*key).to_owned(),
         effect: (*effect).to_owned(),
@@ -33,16 +29,22 @@ fn node(conditions: &[(&str, &str)], taints: &[(&str, &str)], unschedulable: boo
             unschedulable: Some(unschedulable),
             ..NodeSpec::default()
         }),
-        status: Some(NodeStatus {
-            conditions: Some(conditions.iter().map(condition).collect()),
-            ..NodeStatus::default()
-        }),
+        status: Some(conditions_of(conditions)),
         ..Node::default()
     }
 }
 
+fn conditions_of(conditions: &[(&str, &str)]) -> NodeStatus {
+    let condition = |(kind, status): &(&str, &str)| NodeCondition {
+        type_: (*kind).to_owned(),
+        status: (*status).to_owned(),
+        ..NodeCondition::default()
+    };
+    NodeStatus { conditions: Some(conditions.iter().map(condition).collect()), ..NodeStatus::default() }
+}
+
 fn taints_after(node: &Node) -> Option<Vec<String>> {
-    let plan = plan(node, Duration::ZERO, &[], &Config { grace: GRACE }, now());
+    let plan = plan(node, HEARD, &[], now());
     plan.taints.map(|taints| taints.iter().map(|taint| format!("{}:{}", taint.key, taint.effect)).collect())
 }
 
@@ -80,11 +82,10 @@ fn a_silent_node_is_given_up_after_the_grace_period() {
     let status = PodStatus { conditions: Some(vec![ready]), ..PodStatus::default() };
     let pod = Arc::new(Pod { status: Some(status), ..Pod::default() });
     let node = node(&[("Ready", "True"), ("DiskPressure", "False")], &[], false);
-    let config = Config { grace: GRACE };
-    let early = plan(&node, Duration::from_secs(20), std::slice::from_ref(&pod), &config, now());
+    let early = plan(&node, HEARD, std::slice::from_ref(&pod), now());
     assert!(early.is_met());
-    assert_eq!(early.again_after, Some(Duration::from_secs(30)));
-    let late = plan(&node, GRACE, std::slice::from_ref(&pod), &config, now());
+    assert_eq!(early.again_after, Some(Duration::from_secs(50)));
+    let late = plan(&node, SILENT, std::slice::from_ref(&pod), now());
     let conditions = late.status.clone().unwrap().conditions.unwrap();
     let told: Vec<_> = conditions
         .iter()
@@ -107,5 +108,18 @@ fn a_silent_node_is_given_up_after_the_grace_period() {
     let mut written = node;
     written.status = late.status;
     written.spec.as_mut().unwrap().taints = late.taints;
-    assert!(plan(&written, 2 * GRACE, &[], &config, now()).is_met());
+    assert!(plan(&written, SILENT, &[], now()).is_met());
+    // What has begun is not taken back while the node is silent, but when it has said that it is there.
+    assert!(plan(&written, Hearing::Silent(Refuge::Nowhere), &[], now()).is_met());
+    assert!(plan(&written, HEARD, &[], now()).is_met());
+    written.status = Some(conditions_of(&[("Ready", "True")]));
+    assert_eq!(plan(&written, HEARD, &[], now()).taints, Some(Vec::new()));
+}
+
+#[test]
+fn pods_stay_on_silent_nodes_while_no_other_node_is_heard() {
+    let node = node(&[("Ready", "True")], &[], false);
+    let alone = plan(&node, Hearing::Silent(Refuge::Nowhere), &[], now());
+    let taints: Vec<_> = alone.taints.unwrap().into_iter().map(|taint| taint.effect).collect();
+    assert_eq!((taints, alone.again_after), (vec!["NoSchedule".to_owned()], Some(REFUGE_AGAIN)));
 }

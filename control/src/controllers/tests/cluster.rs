@@ -66,7 +66,7 @@ impl Cluster {
         let objects = Objects::new(store, policy);
         let config = leader::Config {
             member: objects.store().id(),
-            nodes: NodeConfig { grace },
+            nodes: NodeConfig { grace, grace_disconnected: grace },
             bootstrap: bootstrap::Config {
                 api: "0.0.0.0:6443".parse().unwrap(),
                 service_address,

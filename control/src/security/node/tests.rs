@@ -117,3 +117,21 @@ fn a_node_touches_its_own_node_and_lease_only() {
     assert!(lease("update", "kube-node-lease", "n1") && lease("create", "kube-node-lease", ""));
     assert!(!lease("update", "kube-node-lease", "n2") && !lease("create", "default", ""));
 }
+
+#[test]
+fn a_node_keeps_its_own_connection_and_renews_its_own_certificates() {
+    for (verb, path, expected) in [
+        ("get", "/isopod/v1/nodes/n1/connection", true),
+        ("post", "/isopod/v1/nodes/n1/certificates", true),
+        ("get", "/isopod/v1/nodes/n2/connection", false),
+        ("get", "/isopod/v1/nodes/n11/connection", false),
+        ("post", "/isopod/v1/nodes/n2/certificates", false),
+        ("post", "/isopod/v1/nodes/n1/connection", false),
+        ("get", "/isopod/v1/nodes/n1/x/connection", false),
+        ("get", "/isopod/v1/members", false),
+        ("post", "/isopod/v1/leader", false),
+    ] {
+        let found = may(&Pods::default(), "n1", &Attributes::Path { verb, path });
+        assert_eq!(found, expected, "{verb} {path}");
+    }
+}
