@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use isopod_control::run::{Beginning, Config, Member};
+use isopod_control::security::ca::LIFE;
 use isopod_node::proxy::Sharing;
 use isopod_node::run::{Config as NodeConfig, Node};
 use isopod_node::runtime::{self, Runtime};
@@ -45,6 +46,7 @@ impl Cluster {
             advertise: None,
             name: None,
             service_cidr: Some(args.service_cidr.clone()),
+            node_certificate_life: LIFE,
         }))
         .await?;
         let mut cluster = Cluster {
@@ -161,6 +163,8 @@ fn node_configs(
             ingress: (index == 0).then_some(args.ingress),
             sharing,
             runtime: runtime.clone(),
+            // Everything is told anew at every start.
+            keep: None,
             name,
         })
     });

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -10,6 +11,7 @@ use isopod_control::membership::join;
 use isopod_control::membership::protocol::{self, NodeAnswer, NodeRequest};
 use isopod_control::membership::token::JoinToken;
 use isopod_control::security::ca::write_private;
+use isopod_node::known::Known;
 use isopod_node::proxy::Sharing;
 use isopod_node::run::{Config, Node};
 use jiff::Timestamp;
@@ -55,7 +57,7 @@ pub(crate) struct Args {
 }
 
 /// A node that joined a cluster.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Joined {
     version: u32,
@@ -132,11 +134,28 @@ async fn join(args: &Args, data_dir: &Path) -> anyhow::Result<Joined> {
         }
     }
     let joined = Joined { version: VERSION, name, address: args.address, given: outcome? };
-    let text = serde_json::to_vec_pretty(&joined)?;
     std::fs::create_dir_all(data_dir)
         .with_context(|| format!("cannot make the data folder {}", data_dir.display()))?;
-    write_private(&data_dir.join(FILE), &text).context("cannot keep what the cluster answered")?;
+    write(data_dir, &joined).context("cannot keep what the cluster answered")?;
     Ok(joined)
+}
+
+fn write(data_dir: &Path, joined: &Joined) -> anyhow::Result<()> {
+    Ok(write_private(&data_dir.join(FILE), &serde_json::to_vec_pretty(joined)?)?)
+}
+
+/// Writes the file again with what the node has learned.
+fn keep(data_dir: &Path, mut joined: Joined, known: &Known) -> anyhow::Result<()> {
+    let servers = known.servers.iter().map(|server| server.trim_start_matches("https://").to_owned());
+    let given = &mut joined.given;
+    if !known.servers.is_empty() {
+        given.servers = servers.collect();
+    }
+    given.client_certificate_pem.clone_from(&known.client.certificate_pem);
+    given.client_key_pem.clone_from(&known.client.key_pem);
+    given.server_certificate_pem.clone_from(&known.server.certificate_pem);
+    given.server_key_pem.clone_from(&known.server.key_pem);
+    write(data_dir, &joined)
 }
 
 fn read(data_dir: &Path) -> anyhow::Result<Option<Joined>> {
@@ -156,6 +175,11 @@ fn read(data_dir: &Path) -> anyhow::Result<Option<Joined>> {
 }
 
 fn config(args: &Args, data_dir: PathBuf, joined: Joined) -> Config {
+    let (folder, known_before) = (data_dir.clone(), joined.clone());
+    let keep = move |known: &Known| {
+        keep(&folder, known_before.clone(), known)
+            .map_err(|error| std::io::Error::other(format!("{error:#}")))
+    };
     let Joined { name, address, given, .. } = joined;
     let mut servers = args.server.clone();
     servers.extend(given.servers.into_iter().filter(|server| !args.server.contains(server)));
@@ -175,6 +199,7 @@ fn config(args: &Args, data_dir: PathBuf, joined: Joined) -> Config {
         // Other nodes of the cluster are on this machine too.
         sharing: Sharing::WithOtherNodes,
         runtime: None,
+        keep: Some(Arc::new(keep)),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::version::Output;
-use crate::{logging, signals};
+use crate::{logging, signals, token};
 
 /// Arguments of `server`.
 #[derive(clap::Args)]
@@ -50,9 +50,19 @@ pub(crate) struct Args {
     /// Range of Service addresses [default: that of the cluster, 127.43.0.0/16 for a new one]
     #[arg(long, env = "ISOPOD_SERVICE_CIDR", value_name = "R")]
     service_cidr: Option<String>,
+    /// How long the certificates of nodes last, as 30m, 12h or 365d; a node renews its own after two thirds of it
+    #[arg(long, env = "ISOPOD_NODE_CERTIFICATE_TTL", value_name = "TIME", default_value = "365d", value_parser = certificate_life)]
+    node_certificate_ttl: Duration,
     /// Form of the banner
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+/// A node asks for new certificates some seconds before the old ones end, and nobody looks after the machine for years.
+fn certificate_life(text: &str) -> Result<Duration, String> {
+    let life = token::time(text)?;
+    let bounds = Duration::from_secs(10)..=Duration::from_secs(10 * 365 * 86_400);
+    if bounds.contains(&life) { Ok(life) } else { Err("it must be from 10s to 3650d".to_owned()) }
 }
 
 impl Args {
@@ -83,6 +93,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         advertise: args.advertise_address,
         name: args.name,
         service_cidr: args.service_cidr,
+        node_certificate_life: args.node_certificate_ttl,
     };
     let member = Box::pin(Member::start(config)).await?;
     report(&member, &beginning);

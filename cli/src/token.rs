@@ -174,8 +174,14 @@ async fn delete(client: &Client, id: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads `90s`, `30m`, `1h`, `7d`.
+/// Reads the life of a token.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let time = time(text)?;
+    if time > TTL_MAX { Err("a token lives for at most 30 days".to_owned()) } else { Ok(time) }
+}
+
+/// Reads `90s`, `30m`, `1h`, `7d`.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time: write a number and s, m, h or d, as 30m");
     let unit = match text.chars().next_back() {
         Some('s') => 1,
@@ -185,10 +191,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    match number.checked_mul(unit).map(Duration::from_secs) {
-        Some(time) if !time.is_zero() && time <= TTL_MAX => Ok(time),
-        _ => Err("a token lives for at least a second and at most 30 days".to_owned()),
-    }
+    let time = number.checked_mul(unit).map(Duration::from_secs);
+    time.filter(|time| !time.is_zero()).ok_or_else(wrong)
 }
 
 #[cfg(test)]

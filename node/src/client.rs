@@ -1,24 +1,29 @@
-//! The node's connection to the API: one HTTP/2 connection over mutual TLS, to whichever of the members answers.
+//! The node's connection to the API: one HTTP/2 connection over mutual TLS, to whichever of the members answers. Who they
+//! are, and the certificate that is shown to them, may change while the node runs: connections that there are go on.
+
+mod servers;
+mod shown;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::{Request, Response, Uri};
-use hyper::body::Incoming;
+use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::Body;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use tower::Service;
+
+pub use self::servers::ServerList;
+use self::servers::Servers;
+pub use self::shown::Shown;
 
 /// A connection on which nothing moves is asked for a sign of life this often ...
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
@@ -31,7 +36,7 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// A certificate and its key, PEM.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The certificate, and those between it and the authority.
     pub certificate_pem: String,
@@ -106,24 +111,28 @@ pub(crate) fn roots(authority_pem: &str) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
+/// The way to the API.
+pub struct ApiClient {
+    /// Asks it.
+    pub client: kube::Client,
+    /// Where it is asked.
+    pub servers: ServerList,
+    /// As whom.
+    pub shown: Arc<Shown>,
+}
+
 /// A client for the API servers at `servers`, of which the first that answers is used until it does not.
-pub fn api_client(
-    servers: &[Uri],
-    authority_pem: &str,
-    identity: &Identity,
-) -> Result<kube::Client, TlsError> {
+pub fn api_client(servers: &[Uri], authority_pem: &str, identity: &Identity) -> Result<ApiClient, TlsError> {
     const WHAT: &str = "the node's client certificate";
     if servers.is_empty() {
         return Err(TlsError::NoServer);
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let unusable = |source| TlsError::Unusable { what: WHAT, source };
-    let tls = ClientConfig::builder_with_provider(provider)
+    let shown = Arc::new(Shown::new(identity, WHAT)?);
+    let tls = ClientConfig::builder_with_provider(shown::provider())
         .with_safe_default_protocol_versions()
-        .map_err(unusable)?
+        .map_err(|source| TlsError::Unusable { what: WHAT, source })?
         .with_root_certificates(roots(authority_pem)?)
-        .with_client_auth_cert(identity.certificates(WHAT)?, identity.key(WHAT)?)
-        .map_err(unusable)?;
+        .with_client_cert_resolver(shown.clone());
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -138,8 +147,9 @@ pub fn api_client(
         .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .http2_keep_alive_while_idle(true)
         .build(InTime(connector));
-    let servers = Servers { all: servers.into(), current: Arc::default(), http };
-    Ok(kube::Client::new(servers, "default"))
+    let servers = ServerList::new(servers.to_vec());
+    let client = kube::Client::new(Servers { list: servers.clone(), http }, "default");
+    Ok(ApiClient { client, servers, shown })
 }
 
 /// Connects, or fails after [`CONNECT_TIMEOUT`].
@@ -161,59 +171,9 @@ impl Service<Uri> for InTime {
     }
 }
 
-/// Sends each request to the current server, and turns to the next one when it cannot be reached or a connection to it
-/// breaks. The request that found out fails: only whoever sent it knows whether it may be sent twice.
-#[derive(Clone)]
-struct Servers {
-    all: Arc<[Uri]>,
-    current: Arc<AtomicUsize>,
-    http: HttpClient<InTime, Body>,
-}
-
-impl Service<Request<Body>> for Servers {
-    type Response = Response<Incoming>;
-    type Error = hyper_util::client::legacy::Error;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let index = self.current.load(Ordering::Relaxed);
-        *request.uri_mut() = at(&self.all[index % self.all.len()], request.uri());
-        let (current, http) = (self.current.clone(), self.http.clone());
-        async move {
-            let answer = http.request(request).await;
-            if answer.is_err() {
-                // Only one step, however many requests found out.
-                current
-                    .compare_exchange(index, index.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed)
-                    .ok();
-            }
-            answer
-        }
-        .boxed()
-    }
-}
-
-/// The path and query of `uri` at this server.
-fn at(server: &Uri, uri: &Uri) -> Uri {
-    let mut parts = server.clone().into_parts();
-    parts.path_and_query = uri.path_and_query().cloned();
-    Uri::from_parts(parts).unwrap_or_else(|_| server.clone())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_are_taken_to_the_server() {
-        let server: Uri = "https://127.0.0.1:6443".parse().unwrap();
-        let path: Uri = "/api/v1/pods?watch=true".parse().unwrap();
-        assert_eq!(at(&server, &path).to_string(), "https://127.0.0.1:6443/api/v1/pods?watch=true");
-    }
 
     #[test]
     fn what_is_no_certificate_is_named() {

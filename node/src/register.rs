@@ -1,10 +1,11 @@
 //! The Node object and its Lease: says that this node is there, what it is and has, and that it still lives.
 //!
 //! The object is written at the start, when something in it changes, and every five minutes; between, only the small
-//! Lease is renewed. The object is also watched: if the cluster has given the node up meanwhile, because it was held or
+//! Lease is renewed, and a connection kept whose end tells at once that this process has ended. The object is also watched: if the cluster has given the node up meanwhile, because it was held or
 //! cut off for a while, it hears at once that the node is there. Nothing is taken back at a graceful stop: a node that
 //! restarts at once was never away.
 
+mod connection;
 mod lease;
 mod object;
 
@@ -20,6 +21,7 @@ use kube::api::PostParams;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -90,8 +92,15 @@ impl Registration {
         Ok(registration)
     }
 
-    /// Keeps Lease and object up to date until `shutdown`.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    /// Keeps Lease and object up to date, and a connection, until `shutdown`.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let (told, connection) = watch::channel(None);
+        let connected =
+            connection::keep(self.client.clone(), self.facts.name.clone(), told, shutdown.clone());
+        tokio::join!(connected, self.keep(connection, shutdown));
+    }
+
+    async fn keep(mut self, mut connection: watch::Receiver<Option<String>>, shutdown: CancellationToken) {
         let (mut renew_at, mut reported_at) = (Instant::now(), Instant::now());
         let mut look = tokio::time::interval(LOOK);
         let own = watcher::Config::default().fields(&format!("metadata.name={}", self.facts.name));
@@ -101,7 +110,13 @@ impl Registration {
             let reported = tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep_until(renew_at) => {
-                    renew_at = Instant::now() + self.renew().await;
+                    let number = connection.borrow_and_update().clone();
+                    renew_at = Instant::now() + self.renew(number.as_deref()).await;
+                    continue;
+                }
+                // A new connection is told at once; the sender lives as long as this loop.
+                Ok(()) = connection.changed() => {
+                    renew_at = Instant::now();
                     continue;
                 }
                 Some(change) = changes.next() => match given_up(change) {
@@ -125,8 +140,8 @@ impl Registration {
     }
 
     /// Renews the Lease; returns how long it is until the next time.
-    async fn renew(&self) -> Duration {
-        match lease::renew(&self.client, &self.facts.name, &self.uid).await {
+    async fn renew(&self, connection: Option<&str>) -> Duration {
+        match lease::renew(&self.client, &self.facts.name, &self.uid, connection).await {
             Ok(()) => RENEW,
             Err(error) => {
                 tracing::warn!(%error, "the node's lease is not renewed");

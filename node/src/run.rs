@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::Uri;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,14 +22,17 @@ use crate::agent::events::{EventWriter, Events};
 use crate::agent::services::{ServiceWatch, Services};
 use crate::agent::sources::Sources;
 use crate::agent::start::Starter;
-use crate::client::{Identity, TlsError, api_client};
+use crate::client::{ApiClient, Identity, TlsError, api_client};
 use crate::images::{self, Images};
+use crate::known::{Keep, Keeper, Known};
 use crate::local::LocalPods;
 use crate::logs::{Flusher, Logs};
 use crate::machine::Machine;
+use crate::members::Members;
 use crate::metrics;
 use crate::proxy::{self, Proxy, Range, Sharing};
 use crate::register::{Facts, Registration};
+use crate::renewal::Renewal;
 use crate::runtime::{self, Runtime, RuntimeError};
 use crate::server::{self, Server};
 use crate::volumes::{Refresher, Volumes};
@@ -39,6 +43,17 @@ const PODS: u32 = 10_000;
 /// How long the API may take to be ready when the node starts.
 const API_PATIENCE: Duration = Duration::from_secs(60);
 const API_RETRY: Duration = Duration::from_millis(100);
+
+/// Parts that end when no traffic is left.
+const WORK: [&str; 7] = [
+    "agent",
+    "watch of Services",
+    "refresher of volumes",
+    "registration",
+    "watch of members",
+    "renewal of certificates",
+    "memory of the cluster",
+];
 
 /// What a node needs to be told.
 #[derive(Clone)]
@@ -69,6 +84,8 @@ pub struct Config {
     pub sharing: Sharing,
     /// The runtime of this process, if other nodes in it use it too: an engine reserves much address space.
     pub runtime: Option<Runtime>,
+    /// Keeps what the node learns of its cluster, to be told again at the next start. None: it is forgotten.
+    pub keep: Option<Keep>,
 }
 
 /// Why a node does not start, or no longer runs.
@@ -132,6 +149,9 @@ pub struct Node {
     event_writer: EventWriter,
     flusher: Flusher,
     registration: Registration,
+    members: Members,
+    renewal: Renewal,
+    keeper: Keeper,
 }
 
 impl Node {
@@ -140,7 +160,9 @@ impl Node {
         let range = pod_range(&config.pod_cidr)?;
         let addresses = Addresses::new(&range);
         let addresses = addresses.ok_or_else(|| Error::PodRange { text: config.pod_cidr.clone() })?;
-        let client = client(&config)?;
+        let told = servers(&config.server)?;
+        let ApiClient { client, servers, shown } =
+            api_client(&told, &config.authority_pem, &client_identity(&config))?;
         let data = |name: &str| config.data_dir.join(name);
         let logs = Logs::new(data("logs"));
         let images = open_images(&config, client.clone()).await?;
@@ -182,7 +204,23 @@ impl Node {
             host(&facts),
         );
         let registration = register(facts, &client, &images, &events).await?;
+        let (known, receiver) = watch::channel(Known {
+            servers: Vec::new(),
+            client: client_identity(&config),
+            server: server_identity(&config),
+        });
+        let renewal = Renewal {
+            client: client.clone(),
+            name: config.name.clone(),
+            address: config.address,
+            to_api: shown,
+            to_members: server.shown(),
+            known: known.clone(),
+        };
         Ok(Self {
+            members: Members { client: client.clone(), servers, told, known },
+            renewal,
+            keeper: Keeper { known: receiver, keep: config.keep },
             ingress: proxy.handle().ingress_addr(),
             agent: Agent::new(config.name.clone(), client.clone(), Arc::new(starter), addresses),
             name: config.name,
@@ -220,6 +258,9 @@ impl Node {
         parts.spawn("watch of Services", self.service_watch.run(work.clone()));
         parts.spawn("refresher of volumes", self.refresher.run(work.clone()));
         parts.spawn("registration", self.registration.run(work.clone()));
+        parts.spawn("watch of members", self.members.run(work.clone()));
+        parts.spawn("renewal of certificates", self.renewal.run(work.clone()));
+        parts.spawn("memory of the cluster", self.keeper.run(work.clone()));
         parts.spawn("log writer", self.flusher.run(rest.clone()));
         parts.spawn("event writer", self.event_writer.run(rest.clone()));
         tracing::info!(node = self.name, "node runs");
@@ -227,7 +268,7 @@ impl Node {
         traffic.cancel();
         parts.all_of(&["proxy", "server"]).await;
         work.cancel();
-        parts.all_of(&["agent", "watch of Services", "refresher of volumes", "registration"]).await;
+        parts.all_of(&WORK).await;
         rest.cancel();
         parts.all_of(&["log writer", "event writer"]).await;
         match ended {
@@ -276,21 +317,27 @@ impl Parts {
     }
 }
 
-fn client(config: &Config) -> Result<kube::Client, Error> {
-    let servers: Result<Vec<Uri>, Error> = config
-        .server
-        .split(',')
-        .map(|text| {
-            let uri =
-                text.trim().parse::<Uri>().ok().filter(|uri| uri.scheme().is_some() && uri.host().is_some());
-            uri.ok_or_else(|| Error::Server { text: text.to_owned() })
-        })
-        .collect();
-    let identity = Identity {
+fn servers(text: &str) -> Result<Vec<Uri>, Error> {
+    let server = |text: &str| {
+        let uri =
+            text.trim().parse::<Uri>().ok().filter(|uri| uri.scheme().is_some() && uri.host().is_some());
+        uri.ok_or_else(|| Error::Server { text: text.to_owned() })
+    };
+    text.split(',').map(server).collect()
+}
+
+fn client_identity(config: &Config) -> Identity {
+    Identity {
         certificate_pem: config.client_certificate_pem.clone(),
         key_pem: config.client_key_pem.clone(),
-    };
-    Ok(api_client(&servers?, &config.authority_pem, &identity)?)
+    }
+}
+
+fn server_identity(config: &Config) -> Identity {
+    Identity {
+        certificate_pem: config.server_certificate_pem.clone(),
+        key_pem: config.server_key_pem.clone(),
+    }
 }
 
 fn pod_range(text: &str) -> Result<Range, Error> {
@@ -337,10 +384,7 @@ fn server_config(config: &Config) -> server::Config {
         // The port is told to the API with the node's status, so that several nodes fit on one machine.
         listen: SocketAddr::new(config.address, 0),
         authority_pem: config.authority_pem.clone(),
-        identity: Identity {
-            certificate_pem: config.server_certificate_pem.clone(),
-            key_pem: config.server_key_pem.clone(),
-        },
+        identity: server_identity(config),
         groups: BTreeSet::from(["system:masters".to_owned()]),
     }
 }

@@ -28,10 +28,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Identity, TlsError, roots};
+use crate::client::{Identity, Shown, TlsError, roots};
 use crate::logs::Logs;
 use crate::metrics;
 
+const WHAT: &str = "the node's server certificate";
 /// Connections that are being greeted may take this long.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// At the end, answers under way may take this long.
@@ -55,6 +56,7 @@ pub struct Config {
 pub struct Server {
     listener: TcpListener,
     tls: TlsAcceptor,
+    shown: Arc<Shown>,
     groups: Arc<BTreeSet<String>>,
     told: Told,
 }
@@ -86,11 +88,17 @@ pub enum Error {
 impl Server {
     /// Opens the listener; answers will be made of `logs` and `metrics`.
     pub async fn bind(config: Config, logs: Logs, metrics: Registry) -> Result<Self, Error> {
-        let tls = TlsAcceptor::from(Arc::new(tls(&config)?));
+        let shown = Arc::new(Shown::new(&config.identity, WHAT)?);
+        let tls = TlsAcceptor::from(Arc::new(tls(&config, shown.clone())?));
         let listen_error = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let told = Told { logs, metrics: Arc::new(metrics) };
-        Ok(Self { listener, tls, groups: Arc::new(config.groups), told })
+        Ok(Self { listener, tls, shown, groups: Arc::new(config.groups), told })
+    }
+
+    /// What the server shows itself as, to be replaced.
+    pub fn shown(&self) -> Arc<Shown> {
+        self.shown.clone()
     }
 
     /// Where it listens, with the port that the kernel chose.
@@ -142,18 +150,15 @@ impl Server {
     }
 }
 
-fn tls(config: &Config) -> Result<ServerConfig, TlsError> {
-    const WHAT: &str = "the node's server certificate";
+fn tls(config: &Config, shown: Arc<Shown>) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = Arc::new(roots(&config.authority_pem)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
-    let unusable = |source| TlsError::Unusable { what: WHAT, source };
     let mut tls = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(unusable)?
+        .map_err(|source| TlsError::Unusable { what: WHAT, source })?
         .with_client_cert_verifier(verifier.map_err(TlsError::Verifier)?)
-        .with_single_cert(config.identity.certificates(WHAT)?, config.identity.key(WHAT)?)
-        .map_err(unusable)?;
+        .with_cert_resolver(shown);
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(tls)
 }

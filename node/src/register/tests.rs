@@ -35,7 +35,10 @@ impl FakeApi {
         let path = parts.uri.path();
         let body = body.collect().await.unwrap().to_bytes();
         let node = || self.node.lock().unwrap().clone();
-        let (status, answer) = if path.contains("/leases") {
+        let (status, answer) = if path.starts_with("/isopod/") {
+            // As an API of another make.
+            (StatusCode::NOT_FOUND, json!({}))
+        } else if path.contains("/leases") {
             (*self.leases.lock().unwrap(), json!({}))
         } else if path == "/api/v1/nodes" && parts.uri.query().unwrap_or_default().contains("watch=true") {
             // A watch that ends at once: the client lists again.
@@ -104,12 +107,12 @@ async fn registered() -> Fixture {
 #[tokio::test]
 async fn a_renewal_that_failed_is_tried_again_soon() {
     let fixture = registered().await;
-    assert_eq!(fixture.registration.renew().await, RENEW);
+    assert_eq!(fixture.registration.renew(None).await, RENEW);
     // The namespace of Leases is not there yet.
     *fixture.api.leases.lock().unwrap() = StatusCode::NOT_FOUND;
-    assert_eq!(fixture.registration.renew().await, RENEW_RETRY);
+    assert_eq!(fixture.registration.renew(None).await, RENEW_RETRY);
     *fixture.api.leases.lock().unwrap() = StatusCode::OK;
-    assert_eq!(fixture.registration.renew().await, RENEW);
+    assert_eq!(fixture.registration.renew(None).await, RENEW);
 }
 
 #[tokio::test]

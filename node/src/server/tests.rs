@@ -55,7 +55,7 @@ impl Fixture {
 
     async fn get(&self, identity: &Identity, path: &str) -> Result<(StatusCode, String), kube::Error> {
         let server = format!("https://{}", self.address).parse().unwrap();
-        let client = api_client(&[server], &self.authority.0.pem(), identity).unwrap();
+        let client = api_client(&[server], &self.authority.0.pem(), identity).unwrap().client;
         let request = Request::get(path).body(kube::client::Body::empty()).unwrap();
         let response = client.send(request).await?;
         let status = response.status();
@@ -113,7 +113,7 @@ async fn a_client_of_several_servers_leaves_one_that_says_nothing() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let servers = [silent.local_addr().unwrap(), fixture.address];
     let servers = servers.map(|address| format!("https://{address}").parse().unwrap());
-    let client = api_client(&servers, &fixture.authority.0.pem(), &member).unwrap();
+    let client = api_client(&servers, &fixture.authority.0.pem(), &member).unwrap().client;
     let ask = async || {
         let request = Request::get("/healthz").body(kube::client::Body::empty()).unwrap();
         client.send(request).await.map(|response| response.status())
