@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 
 use crate::client::Connection;
 use crate::{member, token};
@@ -27,6 +28,10 @@ pub(super) struct Fleet {
     dir: PathBuf,
     pub(super) members: Vec<Member>,
     pub(super) nodes: Vec<Process>,
+    /// Clients of the members that vote, for those who use the API.
+    clients: watch::Sender<Vec<Client>>,
+    /// Members that there were ever.
+    named: usize,
 }
 
 /// A member and the way to its API.
@@ -49,8 +54,10 @@ pub(super) struct Process {
 impl Fleet {
     /// Founds a cluster of one member.
     pub(super) async fn found(dir: &Path, service_cidr: &str) -> anyhow::Result<Fleet> {
-        let mut fleet = Fleet { dir: dir.to_owned(), members: Vec::new(), nodes: Vec::new() };
+        let (dir, clients) = (dir.to_owned(), watch::Sender::new(Vec::new()));
+        let mut fleet = Fleet { dir, members: Vec::new(), nodes: Vec::new(), clients, named: 0 };
         fleet.add_member(&["--init", "--service-cidr", service_cidr]).await?;
+        fleet.tell();
         Ok(fleet)
     }
 
@@ -58,11 +65,36 @@ impl Fleet {
     pub(super) async fn grow(&mut self) -> anyhow::Result<()> {
         let made = token::create(&self.connection(), Role::Server, TOKEN_TTL).await?;
         self.add_member(&["--join", &made.server, "--token", &made.token.to_string()]).await?;
-        self.all_well().await
+        self.all_well().await?;
+        self.tell();
+        Ok(())
+    }
+
+    /// A member that was removed: its process ends by itself.
+    pub(super) async fn forget(&mut self, place: usize) -> anyhow::Result<()> {
+        let mut gone = self.members.remove(place);
+        self.tell();
+        gone.process.ended().await
+    }
+
+    /// Clients of all members, as they change.
+    pub(super) fn clients(&self) -> watch::Receiver<Vec<Client>> {
+        self.clients.subscribe()
+    }
+
+    fn tell(&self) {
+        self.clients.send_replace(self.members.iter().map(|member| member.client.clone()).collect());
+    }
+
+    /// A client of a member that runs.
+    pub(super) fn client(&self) -> Client {
+        let running = self.members.iter().find(|member| member.process.is_running());
+        running.unwrap_or(&self.members[0]).client.clone()
     }
 
     async fn add_member(&mut self, beginning: &[&str]) -> anyhow::Result<()> {
-        let name = format!("member-{}", self.members.len() + 1);
+        self.named += 1;
+        let name = format!("member-{}", self.named);
         let mut args = vec!["server".to_owned(), "--data-dir".to_owned(), self.folder(&name)];
         args.extend(["--name", &name, "-o", "json"].map(str::to_owned));
         let mut first = args.clone();
@@ -100,7 +132,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// The way to the first member, which founded the cluster.
+    /// The way to the first of the members.
     pub(super) fn connection(&self) -> Connection {
         Connection::at(&self.members[0].kubeconfig)
     }
@@ -126,7 +158,7 @@ impl Fleet {
             let list = self.list().await.unwrap_or_default();
             let is_well = |state, role| state == MemberState::Healthy && role == MemberRole::Voter;
             let well = list.members.iter().filter(|member| is_well(member.state, member.role)).count();
-            if well == self.members.len() {
+            if (well, list.members.len()) == (self.members.len(), self.members.len()) {
                 return Ok(());
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -184,6 +216,15 @@ impl Process {
     pub(super) async fn kill(&mut self) -> anyhow::Result<()> {
         let mut child = self.child.take().with_context(|| format!("{} does not run", self.name))?;
         child.kill().await.with_context(|| format!("cannot kill {}", self.name))
+    }
+
+    /// Waits until it ends by itself.
+    async fn ended(&mut self) -> anyhow::Result<()> {
+        let mut child = self.child.take().with_context(|| format!("{} does not run", self.name))?;
+        match tokio::time::timeout(READY_TIMEOUT, child.wait()).await {
+            Ok(ended) => ended.map(drop).with_context(|| format!("cannot wait for {}", self.name)),
+            Err(_) => bail!("{} was removed and did not end within {} s", self.name, READY_TIMEOUT.as_secs()),
+        }
     }
 
     /// SIGSTOP.

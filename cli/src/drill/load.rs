@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -21,8 +22,12 @@ const REQUEST_EVERY: Duration = Duration::from_millis(20);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A write is begun this often, when the one before was acknowledged.
 const WRITE_EVERY: Duration = Duration::from_millis(5);
+/// A read is begun this often.
+const READ_EVERY: Duration = Duration::from_millis(20);
 /// A member that does not answer for so long is left for the next one.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// So long after it was acknowledged a write must be seen at every member; one that lags further behind is not well.
+const SEEN_AFTER: Duration = Duration::from_secs(5);
 
 /// What was seen so far; clones share it.
 #[derive(Clone, Default)]
@@ -32,6 +37,7 @@ pub(super) struct Seen(Arc<Mutex<Lists>>);
 struct Lists {
     requests: Vec<Request>,
     writes: Vec<Write>,
+    refused: Vec<String>,
 }
 
 /// A request that has ended.
@@ -71,6 +77,18 @@ impl Seen {
         self.lists().writes.iter().find(|write| write.begun >= since).copied()
     }
 
+    /// The newest write that everybody must have by now.
+    fn older_write(&self) -> Option<u64> {
+        let lists = self.lists();
+        let all_have = |write: &&Write| write.acknowledged.elapsed() >= SEEN_AFTER;
+        lists.writes.iter().rev().find(all_have).map(|write| write.number)
+    }
+
+    /// What the API refused in a way that no client tries again after.
+    pub(super) fn refused(&self) -> Vec<String> {
+        self.lists().refused.clone()
+    }
+
     /// All writes that were acknowledged.
     pub(super) fn writes(&self) -> Vec<Write> {
         self.lists().writes.clone()
@@ -80,7 +98,7 @@ impl Seen {
 /// Sends requests to `address` and writes through `members`, in `namespace`, until it is stopped.
 pub(super) async fn run(
     address: SocketAddr,
-    members: Vec<Client>,
+    members: watch::Receiver<Vec<Client>>,
     namespace: &'static str,
     seen: Seen,
     stop: CancellationToken,
@@ -90,7 +108,8 @@ pub(super) async fn run(
         let work = send_requests(address, seen.clone(), stop.clone());
         tasks.spawn(work);
     }
-    tasks.spawn(write(members, namespace, seen, stop));
+    tasks.spawn(read_all(members.clone(), namespace, seen.clone(), stop.clone()));
+    tasks.spawn(write_all(members, namespace, seen, stop));
     while tasks.join_next().await.is_some() {}
 }
 
@@ -127,9 +146,14 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Creates one object after the other. One whose fate is unknown is created again elsewhere: that it is there already
-/// is as good as an acknowledgement.
-async fn write(members: Vec<Client>, namespace: &str, seen: Seen, stop: CancellationToken) {
+/// Creates one object after the other through one member, until that fails or others have joined or left; then through the
+/// next. One whose fate is unknown is created again there: that it is there already is as good as an acknowledgement.
+async fn write_all(
+    mut members: watch::Receiver<Vec<Client>>,
+    namespace: &str,
+    seen: Seen,
+    stop: CancellationToken,
+) {
     let mut turn = tokio::time::interval(WRITE_EVERY);
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut current = 0;
@@ -139,30 +163,82 @@ async fn write(members: Vec<Client>, namespace: &str, seen: Seen, stop: Cancella
         }
         let begun = Instant::now();
         while !stop.is_cancelled() {
-            let api: Api<ConfigMap> = Api::namespaced(members[current].clone(), namespace);
-            if is_acknowledged(&api, number).await {
-                let acknowledged = Instant::now();
-                seen.lists().writes.push(Write { number, begun, acknowledged });
-                break;
+            if members.has_changed().unwrap_or(false) {
+                // The newest is the last.
+                current = members.borrow_and_update().len() - 1;
             }
-            current = (current + 1) % members.len();
+            let api = through(&members, current, namespace);
+            match tried(write(&api, number)).await {
+                Outcome::Done => {
+                    seen.lists().writes.push(Write { number, begun, acknowledged: Instant::now() });
+                    break;
+                }
+                Outcome::Refused(why) => {
+                    seen.lists().refused.push(format!("write {number}: {why}"));
+                    break;
+                }
+                Outcome::Later => current += 1,
+            }
         }
     }
 }
 
-async fn is_acknowledged(api: &Api<ConfigMap>, number: u64) -> bool {
-    let metadata = ObjectMeta { name: Some(name_of(number)), ..ObjectMeta::default() };
-    let object = ConfigMap { metadata, ..ConfigMap::default() };
-    let params = PostParams::default();
-    match tokio::time::timeout(WRITE_TIMEOUT, api.create(&params, &object)).await {
-        Ok(Ok(_)) => true,
-        Ok(Err(kube::Error::Api(status))) if status.reason == "AlreadyExists" => true,
+/// Reads objects that every member must have, through each in turn.
+async fn read_all(
+    members: watch::Receiver<Vec<Client>>,
+    namespace: &str,
+    seen: Seen,
+    stop: CancellationToken,
+) {
+    let mut turn = tokio::time::interval(READ_EVERY);
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for current in 0.. {
+        if stop.run_until_cancelled(turn.tick()).await.is_none() {
+            return;
+        }
+        let Some(number) = seen.older_write() else { continue };
+        let (api, name) = (through(&members, current, namespace), name_of(number));
+        if let Outcome::Refused(why) = tried(api.get(&name)).await {
+            seen.lists().refused.push(format!("read of {name}: {why}"));
+        }
+    }
+}
+
+fn through(members: &watch::Receiver<Vec<Client>>, place: usize, namespace: &str) -> Api<ConfigMap> {
+    let clients = members.borrow();
+    Api::namespaced(clients[place % clients.len()].clone(), namespace)
+}
+
+/// What became of a call.
+enum Outcome {
+    Done,
+    /// As every client does, it is tried again: the connection broke, nothing came, or the API says that it cannot now.
+    Later,
+    /// No client would try again.
+    Refused(String),
+}
+
+async fn tried<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Outcome {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(_)) => Outcome::Done,
+        Ok(Err(kube::Error::Api(status))) if !matches!(status.code, 429 | 503 | 504) => {
+            Outcome::Refused(format!("{} {}", status.code, status.message))
+        }
         Ok(Err(_)) => {
             // A member that is gone refuses at once; there may be no other yet.
             tokio::time::sleep(Duration::from_millis(2)).await;
-            false
+            Outcome::Later
         }
-        Err(_) => false,
+        Err(_) => Outcome::Later,
+    }
+}
+
+async fn write(api: &Api<ConfigMap>, number: u64) -> Result<(), kube::Error> {
+    let metadata = ObjectMeta { name: Some(name_of(number)), ..ObjectMeta::default() };
+    let object = ConfigMap { metadata, ..ConfigMap::default() };
+    match api.create(&PostParams::default(), &object).await {
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(()),
+        created => created.map(drop),
     }
 }
 
