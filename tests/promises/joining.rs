@@ -1,56 +1,8 @@
 //! Nodes that join a cluster with a token: whom the cluster lets in, and what a node keeps over a restart.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
-use isopod_tests::command::isopod;
 use isopod_tests::control_plane::{Begin, Server};
+use isopod_tests::node::{Node, await_ready, token};
 use isopod_tests::{Ranges, eventually, run};
-
-/// One `isopod node` on free ports. Dropping it ends the process.
-struct Node(Child);
-
-impl Node {
-    #[track_caller]
-    fn start(data_dir: &Path, args: &[&str]) -> Node {
-        let mut command = command(data_dir, args);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the isopod binary starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("standard output is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("standard output can be read");
-        assert!(line.contains("readyMs"), "the node did not become ready: {line}");
-        Node(child)
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        drop(self.0.kill());
-        self.0.wait().expect("a child can be waited for");
-    }
-}
-
-fn command(data_dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(isopod());
-    command.args(["node", "-o", "json", "--data-dir"]).arg(data_dir).args(args);
-    command
-}
-
-fn token(server: &Server, role: &str) -> String {
-    server.isopod(&["token", "create", "--role", role]).ok().trim().to_owned()
-}
-
-#[track_caller]
-fn await_ready(server: &Server, node: &str) {
-    eventually("the node is ready", || {
-        let condition = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
-        let outcome = server.kubectl(&["get", "node", node, "-o", condition]);
-        if outcome.success && outcome.stdout == "True" { Ok(()) } else { Err(outcome.stderr) }
-    });
-}
 
 #[test]
 fn a_node_joins_with_a_token_runs_pods_and_needs_none_to_start_again() {
@@ -63,7 +15,7 @@ fn a_node_joins_with_a_token_runs_pods_and_needs_none_to_start_again() {
     let data_dir = folder.path().join("node");
     let joining = ["--server", &api, "--token", &token, "--name", "n1", "--pod-cidr", pods];
     let node = Node::start(&data_dir, &joining);
-    await_ready(&server, "n1");
+    await_ready(&server, "n1", "True");
     let hello = concat!(env!("CARGO_MANIFEST_DIR"), "/../samples/hello/");
     server.isopod(&["push", &format!("{hello}hello.wasm"), "registry.local/hello:v1"]).ok();
     server.kubectl(&["apply", "-f", &format!("{hello}hello.yaml")]).ok();
@@ -73,7 +25,7 @@ fn a_node_joins_with_a_token_runs_pods_and_needs_none_to_start_again() {
 
     drop(node);
     let _node = Node::start(&data_dir, &[]);
-    await_ready(&server, "n1");
+    await_ready(&server, "n1", "True");
     eventually("its pods run again", || {
         let restarts = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
         let found = server.kubectl(&["get", "pods", "-n", "hello", "-o", restarts]).ok();
@@ -82,10 +34,10 @@ fn a_node_joins_with_a_token_runs_pods_and_needs_none_to_start_again() {
 
     // The place of a node that there is cannot be taken, and ranges are given once.
     let other = folder.path().join("other");
-    let refused = run(&mut command(&other, &joining), "").err();
+    let refused = run(&mut Node::command(&other, &joining), "").err();
     assert!(refused.contains("there is a node n1 already"), "{refused}");
     let overlapping = ["--server", &api, "--token", &token, "--name", "n2", "--pod-cidr", pods];
-    let refused = run(&mut command(&other, &overlapping), "").err();
+    let refused = run(&mut Node::command(&other, &overlapping), "").err();
     assert!(refused.contains("node n1 has") && refused.contains("overlaps"), "{refused}");
     assert!(!other.join("node.json").exists());
 }
@@ -96,7 +48,7 @@ fn a_node_that_may_not_join_is_told_why() {
     let server = Server::start(&folder.path().join("server"), &Begin::Init).expect("it starts");
     let (api, for_servers, for_nodes) = (server.api(), token(&server, "server"), token(&server, "node"));
     let data_dir = folder.path().join("node");
-    let refused = |args: &[&str]| run(&mut command(&data_dir, args), "").err();
+    let refused = |args: &[&str]| run(&mut Node::command(&data_dir, args), "").err();
     let error = refused(&[]);
     assert!(error.contains("isopod token create --role node"), "{error}");
     let error = refused(&["--server", &api, "--token", &for_servers, "--name", "n"]);

@@ -193,14 +193,21 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
+    /// Starts one, with more arguments.
+    #[track_caller]
+    pub fn found(args: Vec<String>) -> ControlPlane {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let founder = Server::start(&folder.path().join("1"), &Begin::Found(args));
+        let founder = founder.unwrap_or_else(|error| panic!("the first server does not start: {error}"));
+        let plane = ControlPlane { servers: vec![founder], folder: Some(folder) };
+        plane.ready();
+        plane
+    }
+
     /// Starts so many, and waits until all vote.
     #[track_caller]
     pub fn start(count: usize) -> ControlPlane {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let founder = Server::start(&folder.path().join("1"), &Begin::Init);
-        let founder = founder.unwrap_or_else(|error| panic!("the first server does not start: {error}"));
-        let mut plane = ControlPlane { servers: vec![founder], folder: Some(folder) };
-        plane.ready();
+        let mut plane = ControlPlane::found(Vec::new());
         while plane.servers.len() < count {
             plane.grow();
         }

@@ -8,6 +8,7 @@ pub mod ask;
 pub mod cluster;
 pub mod command;
 pub mod control_plane;
+pub mod node;
 pub mod wait;
 
 pub use cluster::{Cluster, Options, Ranges};
