@@ -78,8 +78,15 @@ impl Seen {
         }
     }
 
+    /// Each once: a member may be in two slices while they are written.
     fn urls(&self) -> Vec<String> {
-        self.slices.values().flatten().cloned().collect()
+        let mut all = Vec::new();
+        for url in self.slices.values().flatten() {
+            if !all.contains(url) {
+                all.push(url.clone());
+            }
+        }
+        all
     }
 }
 

@@ -62,16 +62,15 @@ struct Watch {
 
 impl Watch {
     fn start(server: &Server, seen: &Seen) -> Watch {
-        let columns = "custom-columns=UID:.metadata.uid,NAME:.metadata.name";
+        let event = r#"jsonpath={.type} {.object.metadata.uid} {.object.metadata.name}{"\n"}"#;
         let mut command = server.kubectl_command();
-        command.args(["get", "pods", "--watch", "--output-watch-events", "--no-headers", "-o", columns]);
+        command.args(["get", "pods", "--watch", "--output-watch-events", "-o", event]);
         let mut kubectl =
             command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kubectl starts");
         let lines = BufReader::new(kubectl.stdout.take().expect("standard output is piped")).lines();
         let seen = seen.clone();
         let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
                 seen.0.lock().unwrap_or_else(PoisonError::into_inner).insert(line);
             }
         });
