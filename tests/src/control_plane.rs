@@ -130,6 +130,12 @@ impl Server {
         run(self.kubectl_command().args(args), "")
     }
 
+    /// Runs the real kubectl with something on its standard input.
+    #[track_caller]
+    pub fn kubectl_with(&self, args: &[&str], stdin: &str) -> Outcome {
+        run(self.kubectl_command().args(args), stdin)
+    }
+
     /// A kubectl command to be spawned by the caller.
     pub fn kubectl_command(&self) -> Command {
         let mut command = Command::new(tool("kubectl"));
