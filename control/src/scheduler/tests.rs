@@ -1,6 +1,7 @@
 //! Who goes where, and why not.
 
 mod capacity;
+mod kept;
 mod naive;
 mod preemption;
 mod queue;

@@ -14,7 +14,7 @@ const APPS: [&str; 3] = ["a", "b", "c"];
 
 /// What a generated pod asks for; indexes of [`APPS`] and [`TOPOLOGIES`].
 #[derive(Debug, Clone)]
-struct Asked {
+pub(super) struct Asked {
     app: usize,
     cpu: i64,
     zone: Option<usize>,
@@ -23,7 +23,7 @@ struct Asked {
     spread: Option<(usize, usize, i32, Option<i32>)>,
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+pub(super) fn asked() -> impl Strategy<Value = Asked> {
     let pair = || (0..3_usize, 0..2_usize);
     let often = |pair| proptest::option::weighted(0.3, pair);
     let spread = (0..3_usize, 0..2_usize, 1..3_i32, proptest::option::of(1..4_i32));
@@ -39,7 +39,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 }
 
 impl Asked {
-    fn pod(&self, name: &str) -> Pod {
+    pub(super) fn pod(&self, name: &str) -> Pod {
         let pod = labelled(pod(name, &[("cpu", &self.cpu.to_string())]), &[("app", APPS[self.app])]);
         let term = |(app, topology): (usize, usize)| PodAffinityTerm {
             label_selector: Some(selector(&[("app", APPS[app])])),
