@@ -325,6 +325,26 @@ async fn pods_of_a_silent_node_are_replaced_elsewhere() {
     cluster.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_process_ended_is_given_up_long_before_a_silent_one() {
+    let cluster = Cluster::start(3).await;
+    cluster.silence("node-0");
+    cluster.disconnect("node-1").await;
+    let has_taint = |node: Option<Node>| {
+        let taints = node.and_then(|node| node.spec?.taints).unwrap_or_default();
+        taints
+            .iter()
+            .any(|taint| taint.key == "node.kubernetes.io/unreachable" && taint.effect == "NoExecute")
+    };
+    cluster
+        .until("the node is given up", async || {
+            has_taint(cluster.get::<Node>("", "node-1").await).then_some(())
+        })
+        .await;
+    assert!(!has_taint(cluster.get::<Node>("", "node-0").await));
+    cluster.stop().await;
+}
+
 /// Options that only name what becomes of dependents.
 fn propagating(propagation: Option<Propagation>) -> DeleteOptions {
     DeleteOptions { propagation, ..DeleteOptions::default() }

@@ -172,6 +172,7 @@ fn encode(record: &Record) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::token;
     use super::*;
 
     #[test]
@@ -184,5 +185,24 @@ mod tests {
         for key in ["/isopod/nodes/members", "/isopod/nodes/n1", "/isopod/x", "/registry/members/1"] {
             assert!(!roll.is_of_another(key.as_bytes()), "{key}");
         }
+    }
+
+    #[test]
+    fn only_who_asked_for_a_record_is_known_again_and_only_while_it_stays() {
+        let credential = token::Credential::draw();
+        let proof = |key: &str| token::proof(&credential, key);
+        let record = |standing| Record {
+            name: "b".into(),
+            peer_address: String::new(),
+            api_address: String::new(),
+            standing,
+            asked_by: Some(proof("mine")),
+        };
+        let records = |standing| BTreeMap::from([(MemberId(2), record(standing))]);
+        assert_eq!(asked_by(&records(Standing::Stays), &proof("mine")), Some(MemberId(2)));
+        assert_eq!(asked_by(&records(Standing::Stays), &proof("another's")), None);
+        assert_eq!(asked_by(&records(Standing::Leaves), &proof("mine")), None);
+        let other = token::proof(&token::Credential::draw(), "mine");
+        assert_eq!(asked_by(&records(Standing::Stays), &other), None);
     }
 }

@@ -28,7 +28,7 @@ pub(super) const ROOT_CA: &str = "-----BEGIN CERTIFICATE-----\n";
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Silence after which a node is given up: longer than a busy machine lets a test wait for its turn.
 const GRACE: Duration = Duration::from_secs(60);
-/// The same for tests of silence.
+/// The same for tests of silence, and for nodes whose process is known to have ended.
 const SHORT_GRACE: Duration = Duration::from_secs(2);
 /// Nodes renew their Leases several times in the shortest grace.
 const RENEWAL: Duration = Duration::from_millis(250);
@@ -66,7 +66,7 @@ impl Cluster {
         let objects = Objects::new(store, policy);
         let config = leader::Config {
             member: objects.store().id(),
-            nodes: NodeConfig { grace, grace_disconnected: grace },
+            nodes: NodeConfig { grace, grace_disconnected: SHORT_GRACE },
             bootstrap: bootstrap::Config {
                 api: "0.0.0.0:6443".parse().unwrap(),
                 service_address,
@@ -119,6 +119,16 @@ impl Cluster {
     /// The node renews its Lease no more, and does nothing for its pods.
     pub(super) fn silence(&self, node: &str) {
         self.silent.lock().unwrap().insert(node.to_owned());
+    }
+
+    /// A member has seen that the node's process ended, which is silent from now on.
+    pub(super) async fn disconnect(&self, node: &str) {
+        self.silence(node);
+        self.change::<Lease>("kube-node-lease", node, |lease| {
+            let annotations = lease.metadata.annotations.get_or_insert_default();
+            annotations.insert("isopod.dev/connection".into(), "over".into());
+        })
+        .await;
     }
 
     pub(super) async fn create<T: Resource>(&self, object: T) -> T {
