@@ -5,6 +5,7 @@
 
 pub mod admissionregistration;
 pub mod apiextensions;
+pub mod apply;
 pub mod apps;
 pub mod autoscaling;
 pub mod batch;
@@ -14,6 +15,7 @@ pub mod decode;
 pub mod discovery;
 pub mod events;
 pub mod field_error;
+pub mod managed;
 pub mod meta;
 pub mod networking;
 pub mod node;
