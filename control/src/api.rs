@@ -3,6 +3,7 @@
 //! Data goes one way: route → authorize → decode → admit → store → encode. A verb is a function from a [`Call`] to a
 //! [`Reply`] or a [`Status`], generic over every kind; what is special about a kind is in its declaration.
 
+mod apply;
 mod body;
 mod call;
 mod create;

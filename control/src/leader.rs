@@ -29,6 +29,9 @@ pub struct Config {
     pub bootstrap: bootstrap::Config,
 }
 
+/// The field manager of what the leader writes: upstream's name, by which tools know to leave its fields alone.
+const MANAGER: &str = "kube-controller-manager";
+
 /// When something ended by itself, so long until all of it is started anew.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
@@ -60,7 +63,7 @@ impl Singletons {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = lost(&mut leadership, term) => tracing::info!(term, "leadership is lost: controllers and scheduler stop"),
-                what = lead(self.objects.in_term(term), term, &self.config, &shutdown) => {
+                what = lead(self.objects.in_term(term).managed_by(MANAGER), term, &self.config, &shutdown) => {
                     // The parts hear of the shutdown too, and may end a moment before this loop does.
                     if shutdown.is_cancelled() {
                         return;

@@ -4,6 +4,8 @@
 //! bytes; the HTTP verbs call the erased functions of the same handle after decoding. So there is one set of
 //! rules: prepare, admit, validate, then one transaction compared against what the decision was made on.
 
+mod accounts;
+mod apply;
 mod bind;
 mod create;
 mod delete;
@@ -18,10 +20,12 @@ use bytes::Bytes;
 use futures::future::join_all;
 use isopod_raft_store::{Compare, Entry, KeyRange, Revision, Snapshot, Store, Txn, TxnResponse};
 use isopod_spec::registry::{self, Kinds};
-use isopod_spec::resource::{Kind, Object, Resource, Target, Typed};
+use isopod_spec::resource::{self, Kind, Object, Resource, Target, Typed};
 use isopod_spec::status::Status;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::accounts::Ownership;
+pub(crate) use self::apply::{Configuration, untyped};
 pub use self::bind::Binding;
 pub(crate) use self::delete::Deleted;
 pub use self::delete::{DeleteOptions, Propagation};
@@ -64,12 +68,14 @@ pub struct Objects {
     kinds: Arc<ServedKinds>,
     policy: Arc<Policy>,
     term: Option<u64>,
+    manager: Arc<str>,
 }
 
 impl Objects {
     /// Objects over `store`, with the cluster's settings that admission needs.
     pub fn new(store: Store, policy: Policy) -> Objects {
-        Objects { store, kinds: Arc::new(ServedKinds::new()), policy: Arc::new(policy), term: None }
+        let (kinds, manager) = (Arc::new(ServedKinds::new()), Arc::from("isopod"));
+        Objects { store, kinds, policy: Arc::new(policy), term: None, manager }
     }
 
     /// The same, but every write lands only while the Raft term is still `term`: what singletons use, so that a
@@ -77,6 +83,12 @@ impl Objects {
     #[must_use]
     pub fn in_term(&self, term: u64) -> Objects {
         Objects { term: Some(term), ..self.clone() }
+    }
+
+    /// The same, but what it writes belongs to the field manager `manager`.
+    #[must_use]
+    pub fn managed_by(&self, manager: &str) -> Objects {
+        Objects { manager: Arc::from(manager), ..self.clone() }
     }
 
     /// The store below.
@@ -219,7 +231,8 @@ const CATCH_UP: std::time::Duration = std::time::Duration::from_secs(3);
 /// # Errors
 /// The entry is damaged, or was written by a newer version: never a client's fault.
 pub fn try_decode<T: Resource>(entry: &Entry) -> Result<T, Status> {
-    let mut object: T = serde_json::from_slice(&entry.value).map_err(|error| corrupt(&error))?;
+    let plain = resource::split(&entry.value).plain;
+    let mut object: T = serde_json::from_slice(&plain).map_err(|error| corrupt(&error))?;
     object.metadata_mut().resource_version = Some(entry.modified.0.to_string());
     Ok(object)
 }
@@ -232,12 +245,6 @@ fn typed<T: Resource>(written: Written) -> T {
 fn at_revision(mut object: Box<dyn Object>, revision: Option<Revision>) -> Box<dyn Object> {
     object.meta_mut().resource_version = revision.map(|revision| revision.0.to_string());
     object
-}
-
-/// The stored form, unless it is larger than an object may be.
-fn encode(object: &dyn Object) -> Result<Bytes, Status> {
-    let value = object.to_stored();
-    if value.len() > OBJECT_BYTES_MAX { Err(Status::too_large(OBJECT_BYTES_MAX)) } else { Ok(value.into()) }
 }
 
 /// A stored object of any kind, with its resourceVersion.

@@ -28,7 +28,7 @@ pub mod write;
 
 pub use declaration::{Declaration, KnownScope, NameRule, Scope, Subresource, VERBS};
 pub use kind::{Codec, CustomSchema, Kind};
-pub use stored::STORED_PREFIX;
+pub use stored::{STORED_PREFIX, Split, join, split};
 pub(crate) use stored::{encode as encode_stored, encode_parts};
 
 /// Which part of an object an update writes; everything else is kept as stored.

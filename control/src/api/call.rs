@@ -7,7 +7,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, request};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::BoxBody;
-use isopod_spec::status::Status;
+use isopod_spec::field_error::{FieldErrors, Path};
+use isopod_spec::managed::MANAGER_BYTES_MAX;
+use isopod_spec::status::{GroupKind, Status};
 
 use super::negotiate::{self, Form, IncludeObject, MediaType};
 use super::query::Query;
@@ -107,6 +109,27 @@ impl Call {
         }
     }
 
+    /// Who owns the fields that the request writes: the manager it names, else the program that sent it.
+    pub(crate) fn field_manager(&self) -> Result<String, Status> {
+        let Some(named) = self.query.text("fieldManager") else {
+            let agent = self.header(&header::USER_AGENT).unwrap_or_default();
+            return Ok(of_agent(agent));
+        };
+        let mut errors = FieldErrors::new();
+        if named.len() > MANAGER_BYTES_MAX {
+            errors.too_long(&MANAGER, MANAGER_BYTES_MAX);
+        }
+        if let Some((position, found)) = named.char_indices().find(|(_, found)| found.is_control()) {
+            let code = u32::from(found);
+            let detail = format!("invalid character U+{code:04X} (at position {position})");
+            errors.invalid(&MANAGER, named, &detail);
+        }
+        match errors.is_empty() {
+            true => Ok(named.to_owned()),
+            false => Err(Status::invalid(WRITE_OPTIONS, "", &errors)),
+        }
+    }
+
     /// The body's type by its header; 415 when it is none of ours.
     pub(crate) fn media_type(&self) -> Result<MediaType, Status> {
         negotiate::media_type(self.header(&header::CONTENT_TYPE))
@@ -170,10 +193,24 @@ pub(crate) fn commit<'a>(values: impl Iterator<Item = &'a str>) -> Result<Commit
     Ok(commit)
 }
 
+const MANAGER: Path<'static> = Path::new("fieldManager");
+
+const WRITE_OPTIONS: GroupKind<'static> = GroupKind { group: "meta.k8s.io", kind: "WriteOptions" };
+
+/// A program's name, as it says it before the first slash.
+fn of_agent(agent: &str) -> String {
+    let mut name = String::new();
+    for character in agent.split('/').next().unwrap_or_default().chars().filter(|found| !found.is_control()) {
+        if name.len() + character.len_utf8() > MANAGER_BYTES_MAX {
+            break;
+        }
+        name.push(character);
+    }
+    if name.is_empty() { "unknown".to_owned() } else { name }
+}
+
 fn invalid_option(name: &'static str, value: &str, supported: &[&str]) -> Status {
-    use isopod_spec::field_error::{FieldErrors, Path};
-    use isopod_spec::status::GroupKind;
     let mut errors = FieldErrors::new();
     errors.not_supported(&Path::new(name), value, supported);
-    Status::invalid(GroupKind { group: "meta.k8s.io", kind: "WriteOptions" }, "", &errors)
+    Status::invalid(WRITE_OPTIONS, "", &errors)
 }

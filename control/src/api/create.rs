@@ -22,7 +22,8 @@ pub(crate) async fn create(
     let (commit, view) = (call.commit()?, view(kind, call)?);
     let decoded = body::object(call, kind).await?;
     api.caller(call).may_create(kind, namespace, decoded.object.as_ref())?;
-    let written = api.objects.create_object(kind, namespace, decoded.object, commit).await?;
+    let objects = api.objects.managed_by(&call.field_manager()?);
+    let written = objects.create_object(kind, namespace, decoded.object, commit).await?;
     Ok(written_reply(&view, &written)?.warn(decoded.warnings))
 }
 

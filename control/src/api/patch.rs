@@ -1,19 +1,20 @@
 //! PATCH: JSON patch, merge patch and strategic merge patch, applied to what is stored, again if another write
-//! came between.
+//! came between. Server-side apply is [`super::apply`].
 
 use bytes::Bytes;
 use http::header;
+use isopod_spec::field_error::{FieldErrors, Path};
 use isopod_spec::patch::{self, PatchError, PatchType};
 use isopod_spec::resource::{Kind, Target};
 use isopod_spec::schema::MessageRef;
-use isopod_spec::status::{Reason, Status};
+use isopod_spec::status::{GroupKind, Reason, Status};
 use serde_json::Value;
 
 use super::body::{self, Decoded};
 use super::call::{Call, FieldValidation};
 use super::create::{view, written_reply};
 use super::reply::Reply;
-use super::{Addressed, Api};
+use super::{Addressed, Api, apply};
 use crate::objects::{Change, Current};
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -22,7 +23,7 @@ const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// What a 415 to a patch lists.
-const PATCH_TYPES: [&str; 3] = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH];
+const PATCH_TYPES: [&str; 4] = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];
 
 /// A patch, read and not yet applied.
 pub(crate) struct Patch {
@@ -37,12 +38,15 @@ pub(crate) async fn patch(
     target: Target,
     call: &mut Call,
 ) -> Result<Reply, Status> {
+    if is_apply(call) {
+        return apply::apply(api, on, target, call).await;
+    }
     let (commit, view, validation) = (call.commit()?, view(on.kind, call)?, call.field_validation()?);
     let patch = read(call).await?;
     let change = Change { kind: on.kind, namespace: on.namespace, name: on.name, target, commit };
     let (caller, mut warnings) = (api.caller(call), Vec::new());
-    let written = api
-        .objects
+    let objects = api.objects.managed_by(&call.field_manager()?);
+    let written = objects
         .update_object(&change, |current| {
             let Decoded { object, warnings: found } = patch.object(on.kind, current, validation)?;
             caller.may_replace(on.kind, current.object, object.as_ref())?;
@@ -55,19 +59,28 @@ pub(crate) async fn patch(
 
 /// Reads the patch in the body; its type is that of the body.
 pub(crate) async fn read(call: &mut Call) -> Result<Patch, Status> {
-    let content_type = call.header(&header::CONTENT_TYPE).unwrap_or_default();
-    let kind = match content_type.split(';').next().unwrap_or_default().trim() {
+    let kind = match content_type(call) {
         JSON_PATCH => PatchType::Json,
         MERGE_PATCH => PatchType::Merge,
         STRATEGIC_PATCH => PatchType::Strategic,
-        APPLY_PATCH => {
-            let mut status = Status::unsupported_media_type(&PATCH_TYPES);
-            status.message = format!("server-side apply is not supported yet: {}", status.message);
-            return Err(status);
-        }
         _ => return Err(Status::unsupported_media_type(&PATCH_TYPES)),
     };
+    if call.query.text("force").is_some() {
+        let mut errors = FieldErrors::new();
+        errors.forbidden(&Path::new("force"), "may not be specified for non-apply patch");
+        return Err(Status::invalid(GroupKind { group: "meta.k8s.io", kind: "PatchOptions" }, "", &errors));
+    }
     Ok(Patch { kind, bytes: call.read_body().await? })
+}
+
+/// Whether the body is a configuration to be applied.
+pub(crate) fn is_apply(call: &Call) -> bool {
+    content_type(call) == APPLY_PATCH
+}
+
+fn content_type(call: &Call) -> &str {
+    let text = call.header(&header::CONTENT_TYPE).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim()
 }
 
 impl Patch {
@@ -79,7 +92,9 @@ impl Patch {
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
         let duplicates = body::check_patch(&self.bytes, validation)?;
-        let tree = kind.object_json(&current.entry.value, current.entry.modified.0);
+        // Nearly no patch speaks of managed fields, and reading them takes as long as the rest.
+        let stored = if self.reaches_managed_fields() { &current.entry.value[..] } else { current.plain };
+        let tree = kind.object_json(stored, current.entry.modified.0);
         let tree: Value = serde_json::from_slice(&tree).map_err(|error| crate::objects::corrupt(&error))?;
         let patched = self.apply(kind.strategic(), tree)?;
         let json = serde_json::to_vec(&patched).expect("a JSON tree can be written");
@@ -92,6 +107,13 @@ impl Patch {
             .chain(kind.inert.map(str::to_owned))
             .collect();
         Ok(Decoded { object, warnings })
+    }
+
+    /// Whether the patch may look into managed fields; false only when it surely does not.
+    fn reaches_managed_fields(&self) -> bool {
+        let has = |text: &[u8]| self.bytes.windows(text.len()).any(|window| window == text);
+        let names_them = has(b"managedFields") || has(b"\\u");
+        names_them || self.kind == PatchType::Json && (has(b"\"/metadata\"") || has(b"\"\"") || has(b"~"))
     }
 
     /// Applies the patch to a tree of any type.

@@ -10,7 +10,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use super::call::Call;
 use super::patch::{self, Patch};
 use super::reply::Reply;
-use super::{Addressed, Api, body, options};
+use super::{Addressed, Api, apply, body, options};
 use crate::objects::{Change, corrupt};
 
 const SCALE: GroupKind<'static> = GroupKind { group: "autoscaling", kind: "Scale" };
@@ -33,6 +33,9 @@ pub(crate) async fn update(api: &Api, on: &Addressed<'_>, call: &mut Call) -> Re
 
 /// Sets the number of replicas to that of the patched scale.
 pub(crate) async fn patch(api: &Api, on: &Addressed<'_>, call: &mut Call) -> Result<Reply, Status> {
+    if patch::is_apply(call) {
+        return apply::scale(api, on, call).await;
+    }
     let patch = patch::read(call).await?;
     write(api, on, call, |current| patched(&patch, current)).await
 }
@@ -54,6 +57,7 @@ async fn write(
         Change { kind: on.kind, namespace: on.namespace, name: on.name, target: Target::Scale, commit };
     let written = api
         .objects
+        .managed_by(&call.field_manager()?)
         .update_object(&change, |current| {
             let mut object = current.object.boxed_clone();
             let scale = wanted(scale_of(current.object)?)?;
@@ -62,17 +66,23 @@ async fn write(
                 return Err(Status::modified(&**on.kind, on.name));
             }
             let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or(0);
-            if replicas < 0 {
-                let mut errors = FieldErrors::new();
-                let path = Path::new("spec");
-                errors.invalid(&path.child("replicas"), replicas, "must be greater than or equal to 0");
-                return Err(Status::invalid(SCALE, on.name, &errors));
-            }
+            check_replicas(on.name, i64::from(replicas))?;
             object.set_replicas(replicas);
             Ok(object)
         })
         .await?;
     reply(written.object.as_ref())
+}
+
+/// Refuses a scale below zero.
+pub(crate) fn check_replicas(name: &str, replicas: i64) -> Result<(), Status> {
+    if replicas >= 0 {
+        return Ok(());
+    }
+    let mut errors = FieldErrors::new();
+    let path = Path::new("spec");
+    errors.invalid(&path.child("replicas"), replicas, "must be greater than or equal to 0");
+    Err(Status::invalid(SCALE, name, &errors))
 }
 
 fn scale_of(object: &dyn Object) -> Result<Scale, Status> {

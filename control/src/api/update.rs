@@ -26,7 +26,8 @@ pub(crate) async fn update(
         api.caller(call).may_replace(on.kind, current.object, object.as_ref())?;
         Ok(object.clone())
     };
-    let written = match api.objects.update_object(&change, make).await {
+    let objects = api.objects.managed_by(&call.field_manager()?);
+    let written = match objects.update_object(&change, make).await {
         Err(status) if creates && status.reason == Reason::NotFound => {
             if object.name() != on.name {
                 return Err(Status::bad_request(format!(
@@ -36,7 +37,7 @@ pub(crate) async fn update(
                 )));
             }
             api.caller(call).may_create(on.kind, on.namespace, object.as_ref())?;
-            api.objects.create_object(on.kind, on.namespace, object, commit).await?
+            objects.create_object(on.kind, on.namespace, object, commit).await?
         }
         outcome => outcome?,
     };

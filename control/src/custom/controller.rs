@@ -19,7 +19,7 @@ use super::prefix;
 use crate::cache::{Batch, Change, ObjectKey, Raw, View};
 use crate::controllers::runner::{Controller, Planned, Shell};
 use crate::controllers::{facts, outcome};
-use crate::objects::stored::metadata;
+use crate::objects::stored::own_metadata;
 use crate::objects::{self, Commit, DeleteOptions};
 
 /// Deletions under way at the same time.
@@ -71,7 +71,7 @@ impl DefinitionController {
 impl Known {
     fn read(key: &ObjectKey, entry: &Entry) -> Option<Known> {
         let outline = serde_json::from_slice(&entry.value);
-        let meta = serde_json::from_slice::<ObjectMeta>(metadata(&entry.value));
+        let meta = serde_json::from_slice::<ObjectMeta>(&own_metadata(&entry.value));
         let (outline, meta) = match (outline, meta) {
             (Ok(outline), Ok(meta)) => (outline, meta),
             (Err(error), _) | (_, Err(error)) => {

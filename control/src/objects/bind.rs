@@ -2,16 +2,17 @@
 
 use bytes::Bytes;
 use futures::future::join_all;
-use isopod_raft_store::{Compare, Op, Revision, Txn};
+use isopod_raft_store::{Compare, Op, Txn};
 use isopod_spec::core::pod::binding;
 use isopod_spec::registry;
-use isopod_spec::resource::{Target, Typed};
+use isopod_spec::resource::{self, Object as _, Target, Typed};
 use isopod_spec::status::Status;
 use k8s_openapi::api::core::v1::{self as core, ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Change, Commit, Objects, Written, encode, typed};
+use super::accounts::put_together;
+use super::{Change, Commit, Objects, Written, typed};
 
 /// The decision that a pod runs on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,14 +57,17 @@ impl Objects {
             node: node.to_owned(),
         };
         let seen = meta.resource_version.as_deref().and_then(|version| version.parse().ok());
-        if let Some(seen) = seen {
+        let key = Bytes::from(registry::kind_of::<Pod>().key(&binding.namespace, &binding.name));
+        let snapshot = self.store.snapshot();
+        // Who owns what of the pod is no part of what the scheduler has seen.
+        let stored = snapshot.get(&key).filter(|entry| seen == Some(entry.modified.0));
+        if let Some(stored) = stored {
             let mut bound = pod.clone();
             binding::bind(&mut bound, &(&binding).into(), Timestamp::now())?;
-            let key = Bytes::from(registry::kind_of::<Pod>().key(&binding.namespace, &binding.name));
-            let txn = Txn {
-                compares: vec![Compare::Modified(key.clone(), Revision(seen))],
-                ops: vec![Op::Put(key, encode(&Typed(bound))?)],
-            };
+            let account = resource::split(&stored.value).managed;
+            let value = put_together(Typed(bound).to_stored(), account)?;
+            let compares = vec![Compare::Modified(key.clone(), stored.modified)];
+            let txn = Txn { compares, ops: vec![Op::Put(key, value)] };
             if self.propose(txn).await?.failed.is_none() {
                 return Ok(());
             }

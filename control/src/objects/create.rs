@@ -9,7 +9,8 @@ use isopod_spec::resource::{Kind, Object};
 use isopod_spec::status::Status;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Commit, Objects, TRIES_MAX, Written, at_revision, encode};
+use super::accounts::put_together;
+use super::{Commit, Objects, Ownership, TRIES_MAX, Written, at_revision};
 use crate::admission::{self, Additions};
 
 /// Names that are tried for one `generateName` before the client is told.
@@ -39,13 +40,25 @@ impl Objects {
         object: Box<dyn Object>,
         commit: Commit,
     ) -> Result<Written, Status> {
+        self.create_owned(kind, namespace, object, &Ownership::Updated, commit).await
+    }
+
+    /// The same, with what is known of who owns the object's fields.
+    pub(crate) async fn create_owned(
+        &self,
+        kind: &Arc<Kind>,
+        namespace: &str,
+        object: Box<dyn Object>,
+        ownership: &Ownership,
+        commit: Commit,
+    ) -> Result<Written, Status> {
         let names = if object.name().is_empty() { NAMES_MAX } else { 1 };
         // A try fills in a name or addresses; the next one must start from what the client sent.
         let mut draft = Draft::new(kind, object, names > 1);
         let (mut snapshot, mut names_tried) = (self.store.snapshot(), 0);
         let mut is_current = false;
         for _ in 0..TRIES_MAX {
-            let prepared = match self.prepare_create(kind, namespace, draft.take(), &snapshot) {
+            let prepared = match self.prepare_create(kind, namespace, draft.take(), ownership, &snapshot) {
                 Ok(prepared) => prepared,
                 // This member's state may lag; only the newest may refuse.
                 Err(refusal) if is_current => return Err(refusal.status),
@@ -80,6 +93,7 @@ impl Objects {
         kind: &Kind,
         namespace: &str,
         mut object: Box<dyn Object>,
+        ownership: &Ownership,
         snapshot: &Snapshot,
     ) -> Result<Prepared, Refusal> {
         let new = NewObject {
@@ -88,10 +102,14 @@ impl Objects {
             now: Timestamp::now(),
             name_seed: rand::random(),
         };
+        let mut account = None;
         let ready = write::prepare_create(kind, object.as_mut(), new)
+            .map(|()| account = self.account_of_new(kind, object.as_ref(), ownership))
             .and_then(|()| admission::create(&self.policy, snapshot, kind, object.as_mut(), rand::random()))
             .and_then(|additions| write::validate_create(kind, object.as_ref()).map(|()| additions))
-            .and_then(|additions| encode(object.as_ref()).map(|value| (additions, value)));
+            .and_then(|additions| {
+                put_together(object.to_stored(), account.as_deref()).map(|value| (additions, value))
+            });
         match ready {
             Ok((additions, value)) => {
                 let key = kind.key(namespace, object.name()).into();

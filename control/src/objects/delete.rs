@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use isopod_raft_store::{Compare, Op, Revision, Txn};
-use isopod_spec::resource::{Kind, Object};
+use isopod_spec::resource::{self, Kind, Object};
 use isopod_spec::status::Status;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{Commit, Objects, TRIES_MAX, at_revision, decode_stored, encode};
+use super::accounts::put_together;
+use super::{Commit, Objects, TRIES_MAX, at_revision, decode_stored};
 use crate::admission;
 
 /// What becomes of an object's dependents.
@@ -107,7 +108,8 @@ impl Objects {
                     txn.ops.extend(additions.ops);
                 }
                 Step::Mark(object) => {
-                    deleted.value = encode(object.as_ref())?;
+                    let account = resource::split(&entry.value).managed;
+                    deleted.value = put_together(object.to_stored(), account)?;
                     deleted.object = object;
                     txn.ops.push(Op::Put(key.clone(), deleted.value.clone()));
                 }

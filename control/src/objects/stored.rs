@@ -4,11 +4,12 @@
 //! begins with exactly `{"metadata":{`. What a client reads is that value with the missing fields spliced in, so
 //! answering costs a copy.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use isopod_raft_store::Revision;
-use isopod_spec::resource::STORED_PREFIX;
+use isopod_spec::resource::{self, STORED_PREFIX};
 use serde::Deserialize;
 
 /// Appends the object's metadata as a `PartialObjectMetadata`.
@@ -32,8 +33,16 @@ fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a Vec takes every write");
 }
 
+/// The bytes of the `metadata` object of a stored value, without the account of who owns what.
+pub(crate) fn own_metadata(value: &[u8]) -> Cow<'_, [u8]> {
+    match resource::split(value).plain {
+        Cow::Borrowed(plain) => Cow::Borrowed(metadata(plain)),
+        Cow::Owned(plain) => Cow::Owned(metadata(&plain).to_vec()),
+    }
+}
+
 /// The bytes of the `metadata` object of a stored value, braces included.
-pub(crate) fn metadata(value: &[u8]) -> &[u8] {
+fn metadata(value: &[u8]) -> &[u8] {
     let start = STORED_PREFIX.len() - 1;
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for (at, byte) in value.iter().enumerate().skip(start) {
@@ -78,7 +87,7 @@ pub(crate) struct MetadataView {
 impl MetadataView {
     /// Reads a stored value's metadata.
     pub(crate) fn of(value: &[u8]) -> MetadataView {
-        serde_json::from_slice(metadata(value)).expect("stored metadata is JSON that we wrote")
+        serde_json::from_slice(&own_metadata(value)).expect("stored metadata is JSON that we wrote")
     }
 }
 

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use isopod_raft_store::{Compare, Entry, Op, Snapshot, Txn};
-use isopod_spec::resource::{Kind, Object, Target, write};
+use isopod_spec::resource::{self, Kind, Object, Target, write};
 use isopod_spec::status::Status;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
+use super::accounts::{Stored, account_of_changed, put_together};
 use super::delete::may_vanish;
-use super::{Commit, Objects, TRIES_MAX, Written, at_revision, decode_stored, encode};
+use super::{Commit, Objects, Ownership, TRIES_MAX, Written, at_revision, corrupt};
 use crate::admission::{self, Additions};
 
 /// Which object is updated, and how.
@@ -29,8 +32,26 @@ pub(crate) struct Change<'a> {
 pub(crate) struct Current<'a> {
     /// The stored bytes and their revision.
     pub(crate) entry: &'a Entry,
-    /// The same, decoded, with its resourceVersion.
+    /// The stored bytes without the account of who owns what.
+    pub(crate) plain: &'a [u8],
+    /// That account: `managedFields`, as JSON.
+    pub(crate) managed: Option<&'a str>,
+    /// The object, decoded, with its resourceVersion.
     pub(crate) object: &'a dyn Object,
+}
+
+/// What a try wants to be stored.
+pub(crate) struct Made {
+    /// The object.
+    pub(crate) object: Box<dyn Object>,
+    /// How it changes who owns what.
+    pub(crate) ownership: Ownership,
+}
+
+impl From<Box<dyn Object>> for Made {
+    fn from(object: Box<dyn Object>) -> Made {
+        Made { object, ownership: Ownership::Updated }
+    }
 }
 
 /// What one try decided.
@@ -50,6 +71,15 @@ impl Objects {
         &self,
         change: &Change<'_>,
         mut make: impl FnMut(&Current<'_>) -> Result<Box<dyn Object>, Status>,
+    ) -> Result<Written, Status> {
+        self.update_owned(change, |current| make(current).map(Made::from)).await
+    }
+
+    /// The same for a `make` that may decide about ownership itself.
+    pub(crate) async fn update_owned(
+        &self,
+        change: &Change<'_>,
+        mut make: impl FnMut(&Current<'_>) -> Result<Made, Status>,
     ) -> Result<Written, Status> {
         let key = change.kind.key(change.namespace, change.name);
         let (mut snapshot, mut is_current) = (self.store.snapshot(), false);
@@ -82,16 +112,20 @@ impl Objects {
         change: &Change<'_>,
         entry: &Entry,
         snapshot: &Snapshot,
-        make: &mut impl FnMut(&Current<'_>) -> Result<Box<dyn Object>, Status>,
+        make: &mut impl FnMut(&Current<'_>) -> Result<Made, Status>,
     ) -> Result<Decided, Status> {
         let (kind, target) = (&**change.kind, change.target);
-        let old = decode_stored(kind, entry)?;
-        let mut object = make(&Current { entry, object: old.as_ref() })?;
+        let resource::Split { managed, plain } = resource::split(&entry.value);
+        let old = kind.decode_stored(&plain, entry.modified.0).map_err(|error| corrupt(&error))?;
+        let Made { mut object, ownership } =
+            make(&Current { entry, plain: &plain, managed, object: old.as_ref() })?;
+        let given = object.meta_mut().managed_fields.take();
         write::prepare_update(kind, object.as_mut(), old.as_ref(), target)?;
         let additions =
             admission::update(&self.policy, snapshot, kind, object.as_mut(), old.as_ref(), rand::random())?;
         write::validate_update(kind, object.as_ref(), old.as_ref(), target)?;
-        let value = encode(object.as_ref())?;
+        let value =
+            self.stored_form(change, object.as_ref(), given, &ownership, &Stored { managed, plain: &plain })?;
         let mut written = Written { object, value, revision: Some(entry.modified), created: false };
         if may_vanish(old.as_ref(), written.object.as_ref()) {
             return Ok(Decided::Remove(written, admission::delete(old.as_ref())));
@@ -103,6 +137,21 @@ impl Objects {
         Ok(Decided::Replace(written, additions))
     }
 
+    /// The object with the account of who owns what, as it is to be stored.
+    fn stored_form(
+        &self,
+        change: &Change<'_>,
+        object: &dyn Object,
+        given: Option<Vec<ManagedFieldsEntry>>,
+        ownership: &Ownership,
+        stored: &Stored<'_>,
+    ) -> Result<Bytes, Status> {
+        let plain = object.to_stored();
+        let writer = self.writer(change.kind, change.target);
+        let account = account_of_changed(&writer, change.kind, given.as_deref(), ownership, stored, &plain);
+        put_together(plain, account.as_deref())
+    }
+
     /// `Err` is the state after another write came between.
     async fn commit(
         &self,
@@ -111,7 +160,7 @@ impl Objects {
         entry: &Entry,
         decided: Decided,
     ) -> Result<Result<Written, Snapshot>, Status> {
-        let key = bytes::Bytes::copy_from_slice(key);
+        let key = Bytes::copy_from_slice(key);
         let (mut written, additions, op) = match decided {
             Decided::Unchanged(written) => return Ok(Ok(written)),
             Decided::Replace(written, additions) => {

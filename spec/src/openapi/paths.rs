@@ -8,9 +8,13 @@ use crate::resource::{Kind, Scope, Subresource};
 
 type Paths = Map<String, Value>;
 
-/// The media types of patches that the verbs know. Server-side apply adds its own here when it is served.
-const PATCH_TYPES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+/// The media types of patches that the verbs know.
+const PATCH_TYPES: [&str; 4] = [
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
 
 /// Query parameters and their types.
 type Parameters = &'static [(&'static str, &'static str)];

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 
-use super::{Declaration, Object, Resource, STORED_PREFIX, Scope, Typed, locate};
+use super::{Declaration, Object, Resource, STORED_PREFIX, Scope, Split, Typed, join, locate, split};
 use crate::decode::DecodeError;
 use crate::decode::strict::{Findings, strict_check};
 use crate::schema::{self, MessageRef};
@@ -242,7 +242,7 @@ impl Kind {
     ///
     /// An error is damage or a newer version's data, never a client's fault.
     pub fn decode_stored(&self, stored: &[u8], revision: u64) -> Result<Box<dyn Object>, serde_json::Error> {
-        let mut object = self.codec.decode_stored(stored)?;
+        let mut object = self.codec.decode_stored(&split(stored).plain)?;
         object.meta_mut().resource_version = Some(revision.to_string());
         Ok(object)
     }
@@ -283,7 +283,7 @@ impl Kind {
     /// Appends the stored bytes as [`Kind::object_json`] makes them; without a resourceVersion for an object that
     /// has none, as in the answer to a dry run.
     pub fn append_object(&self, json: &mut Vec<u8>, stored: &[u8], revision: Option<u64>) {
-        let served = self.codec.served(stored);
+        let served = self.served(stored);
         let stored = served.as_deref().unwrap_or(stored);
         match revision {
             Some(revision) => append(json, &self.head, stored, revision),
@@ -298,7 +298,7 @@ impl Kind {
     /// Appends the stored bytes as an item of a list: resourceVersion spliced in, and as upstream kind and apiVersion
     /// in lists of custom kinds only.
     pub fn append_list_item(&self, list: &mut Vec<u8>, stored: &[u8], revision: u64) {
-        let served = self.codec.served(stored);
+        let served = self.served(stored);
         let stored = served.as_deref().unwrap_or(stored);
         let head = if self.codec.custom().is_some() { self.head.as_slice() } else { ITEM_HEAD };
         append(list, head, stored, revision);
@@ -307,6 +307,15 @@ impl Kind {
     /// How the store keys of all objects begin.
     pub fn root(&self) -> &str {
         &self.root
+    }
+
+    /// The stored bytes in the fields of this kind, if they are not served as they are.
+    pub fn served(&self, stored: &[u8]) -> Option<Vec<u8>> {
+        if !self.is_view && self.codec.custom().is_none() {
+            return None;
+        }
+        let Split { managed, plain } = split(stored);
+        self.codec.served(&plain).map(|served| join(served, managed))
     }
 
     /// The store key of an object; `namespace` is ignored for cluster-scoped kinds.

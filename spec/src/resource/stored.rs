@@ -4,6 +4,12 @@
 //! Those three are spliced in when an object is served, so that a LIST or a WATCH never parses. The upstream
 //! types write their fields in alphabetical order, metadata somewhere among them; the serializer here writes a
 //! struct's fields straight to bytes and leaves some out, so two passes give the wanted order without a tree.
+//!
+//! Who owns which field (`metadata.managedFields`) stands before all other metadata and is no part of the typed
+//! object: reading would make a tree of it each time, and nothing but the account itself looks into it. A tab, which
+//! JSON allows between tokens and nowhere else, marks where it ends.
+
+use std::borrow::Cow;
 
 use k8s_openapi::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,6 +17,43 @@ use serde::ser::{Impossible, Serialize, SerializeStruct, Serializer};
 
 /// How every stored object begins; always followed by a field of the metadata, never by `}`.
 pub const STORED_PREFIX: &[u8] = br#"{"metadata":{"#;
+
+/// How a stored object begins for which an account of its owners is kept.
+const MANAGED_PREFIX: &[u8] = br#"{"metadata":{"managedFields":"#;
+
+/// What follows the account.
+const MANAGED_END: &[u8] = b"\t,";
+
+/// A stored object and the account of its owners, apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split<'a> {
+    /// `metadata.managedFields`, as JSON.
+    pub managed: Option<&'a str>,
+    /// The object without it, in stored form.
+    pub plain: Cow<'a, [u8]>,
+}
+
+/// Takes a stored object apart.
+pub fn split(stored: &[u8]) -> Split<'_> {
+    let parts = stored.strip_prefix(MANAGED_PREFIX).and_then(|rest| {
+        let end = rest.iter().position(|byte| *byte == MANAGED_END[0])?;
+        let managed = std::str::from_utf8(&rest[..end]).ok()?;
+        Some((managed, rest.get(end + MANAGED_END.len()..)?))
+    });
+    match parts {
+        None => Split { managed: None, plain: Cow::Borrowed(stored) },
+        Some((managed, rest)) => {
+            Split { managed: Some(managed), plain: Cow::Owned([STORED_PREFIX, rest].concat()) }
+        }
+    }
+}
+
+/// Puts a stored object together with the account of its owners.
+pub fn join(plain: Vec<u8>, managed: Option<&str>) -> Vec<u8> {
+    let Some(managed) = managed else { return plain };
+    let rest = plain.strip_prefix(STORED_PREFIX).expect("stored objects begin with their metadata");
+    [MANAGED_PREFIX, managed.as_bytes(), MANAGED_END, rest].concat()
+}
 
 /// The stored bytes of an object. The object has a name.
 pub(crate) fn encode<T: Metadata<Ty = ObjectMeta> + Serialize>(object: &T) -> Vec<u8> {

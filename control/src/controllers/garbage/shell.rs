@@ -15,7 +15,7 @@ use crate::cache::{Batch, Change, ObjectKey, Raw, View};
 use crate::controllers::outcome;
 use crate::controllers::runner::{Controller, Planned, Shell};
 use crate::events::{Level, Occurrence};
-use crate::objects::stored::metadata;
+use crate::objects::stored::own_metadata;
 use crate::objects::{self, Commit, DeleteOptions, Propagation};
 
 /// Collects what owners leave behind. Its keys are uids.
@@ -61,7 +61,7 @@ impl Controller for GarbageCollector {
                     let prefix = kind.prefix(None);
                     for (key, entry) in snapshot.range(&KeyRange::prefix(prefix.clone())) {
                         let Some(key) = ObjectKey::from_store(&key[prefix.len()..]) else { continue };
-                        self.graph.observe(kind, &key, Some(metadata(&entry.value)));
+                        self.graph.observe(kind, &key, Some(&own_metadata(&entry.value)));
                     }
                 }
                 self.graph.serve(&batch.kinds);
@@ -70,8 +70,8 @@ impl Controller for GarbageCollector {
             Raw::Events(events) => {
                 self.graph.serve(&batch.kinds);
                 for changed in events {
-                    let metadata = changed.entry.as_ref().map(|entry| metadata(&entry.value));
-                    let touched = self.graph.observe(&changed.kind, &changed.key, metadata);
+                    let metadata = changed.entry.as_ref().map(|entry| own_metadata(&entry.value));
+                    let touched = self.graph.observe(&changed.kind, &changed.key, metadata.as_deref());
                     touched.iter().for_each(|uid| wake(ObjectKey::new("", uid)));
                 }
             }

@@ -15,7 +15,7 @@ use super::{Content, finalized, is_emptied, plan};
 use crate::cache::{Change, ObjectKey, View};
 use crate::controllers::runner::{Controller, Planned, Shell};
 use crate::controllers::{facts, outcome};
-use crate::objects::stored::metadata;
+use crate::objects::stored::own_metadata;
 use crate::objects::{Commit, DeleteOptions};
 
 /// Deletions under way at the same time.
@@ -72,7 +72,7 @@ fn content(kinds: &Kinds, snapshot: &Snapshot, namespace: &str) -> Vec<Content> 
     for kind in kinds.iter().filter(|kind| kind.namespaced() && kind.is_stored()) {
         let range = KeyRange::prefix(kind.prefix(Some(namespace)));
         for (_, entry) in snapshot.range(&range) {
-            let meta: ObjectMeta = serde_json::from_slice(metadata(&entry.value)).unwrap_or_default();
+            let meta: ObjectMeta = serde_json::from_slice(&own_metadata(&entry.value)).unwrap_or_default();
             content.push(Content {
                 kind: kind.clone(),
                 key: ObjectKey::of(&meta),
