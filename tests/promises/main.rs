@@ -1,5 +1,6 @@
 //! Every promise of the README and of the command line, kept by real processes and real clients: one file each.
 
+mod apply;
 mod bad_input;
 mod cli;
 mod clients;
@@ -9,6 +10,7 @@ mod demo;
 mod drill;
 mod failover;
 mod faults;
+mod helm;
 mod joining;
 mod kinds;
 mod kubectl;

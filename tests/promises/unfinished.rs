@@ -15,9 +15,6 @@ fn verbs_that_are_not_there_yet_say_so() {
         let error = cluster.kubectl(args).err();
         assert!(error.contains(words), "{args:?}: {error}");
     }
-    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}";
-    let error = cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], manifest).err();
-    assert!(error.contains("server-side apply is not supported yet"), "{error}");
     let widget = "apiVersion: v1\nkind: Widget\nmetadata: {name: a}";
     let error = cluster.kubectl_with(&["apply", "-f", "-"], widget).err();
     assert!(error.contains("no matches for kind \"Widget\""), "{error}");
