@@ -69,7 +69,7 @@ impl Outline {
                 message: "no conflicts found",
             },
             Some((reason, message)) => {
-                Condition { kind: "NamesAccepted", holds: false, reason: *reason, message }
+                Condition { kind: "NamesAccepted", holds: false, reason, message }
             }
         };
         set_condition(conditions, names, Some(time.clone()));
