@@ -11,8 +11,8 @@ use k8s_openapi::api::scheduling::v1::PriorityClass;
 
 use crate::objects::try_decode;
 
-/// How every default class is stored: what has no such bytes need not be decoded.
-const DEFAULT_MARK: &[u8] = br#""globalDefault":true"#;
+/// How every default class is stored: what has no such text need not be decoded.
+const DEFAULT_MARK: &str = r#""globalDefault":true"#;
 const PREEMPTS: &str = "PreemptLowerPriority";
 
 /// What a pod gets from its class.
@@ -92,9 +92,8 @@ pub(super) fn refuse_second_default(
 
 fn default_classes(snapshot: &Snapshot) -> Result<Vec<PriorityClass>, Status> {
     let range = KeyRange::prefix(registry::kind_of::<PriorityClass>().prefix(None));
-    let marked = snapshot
-        .range(&range)
-        .filter(|(_, entry)| entry.value.windows(DEFAULT_MARK.len()).any(|bytes| bytes == DEFAULT_MARK));
+    let has_mark = |value: &[u8]| std::str::from_utf8(value).is_ok_and(|text| text.contains(DEFAULT_MARK));
+    let marked = snapshot.range(&range).filter(|(_, entry)| has_mark(&entry.value));
     let classes: Result<Vec<PriorityClass>, Status> = marked.map(|(_, entry)| try_decode(entry)).collect();
     // The mark may also be a text in a description.
     Ok(classes?.into_iter().filter(|class| class.global_default == Some(true)).collect())

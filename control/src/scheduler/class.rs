@@ -46,6 +46,8 @@ struct Entry {
     images: f64,
     /// The score of its load; `None` while there is no room.
     load: Option<f64>,
+    /// `None` while it cannot take such a pod.
+    raw: Option<Raw>,
 }
 
 impl Class {
@@ -65,24 +67,44 @@ impl Class {
         let suitable: Vec<usize> = entries.iter().map(|entry| entry.slot).collect();
         let neighbours = Neighbours::new(picture, &wants);
         let spreading = Spreading::new(picture, &wants, &suitable);
-        Class { wants, entries, unsuitable, unsuitable_count, neighbours, spreading, seen, refused: None }
+        let mut class = Class {
+            wants,
+            entries,
+            unsuitable,
+            unsuitable_count,
+            neighbours,
+            spreading,
+            seen,
+            refused: None,
+        };
+        class.weigh_all();
+        class
     }
 
     /// Takes the moves of the pass into account that came since the last time.
     pub(super) fn follow(&mut self, picture: &Picture, moves: &[Move]) {
-        for Move { slot, pod } in moves.get(self.seen..).unwrap_or_default() {
+        let new = moves.get(self.seen..).unwrap_or_default();
+        self.seen = moves.len();
+        for Move { slot, pod } in new {
             if let Some(pod) = pod {
                 self.neighbours.shift(picture, &self.wants, *slot, pod, 1);
                 self.spreading.shift(picture, *slot, pod, Presence::Stays, 1);
             }
-            self.weigh(picture, *slot);
+            if let Ok(position) = self.entries.binary_search_by_key(slot, |entry| entry.slot) {
+                self.entries[position].load = load(&picture.nodes()[*slot], &self.wants);
+                self.entries[position].raw = self.raw(&self.entries[position]);
+            }
         }
-        self.seen = moves.len();
+        // One pod changes whole domains.
+        if !new.is_empty() && (self.neighbours.has_rules() || self.spreading.has_rules()) {
+            self.weigh_all();
+        }
     }
 
-    fn weigh(&mut self, picture: &Picture, slot: usize) {
-        if let Ok(position) = self.entries.binary_search_by_key(&slot, |entry| entry.slot) {
-            self.entries[position].load = load(&picture.nodes()[slot], &self.wants);
+    fn weigh_all(&mut self) {
+        let raws: Vec<Option<Raw>> = self.entries.iter().map(|entry| self.raw(entry)).collect();
+        for (entry, raw) in self.entries.iter_mut().zip(raws) {
+            entry.raw = raw;
         }
     }
 
@@ -91,15 +113,14 @@ impl Class {
         if self.entries.is_empty() {
             return None;
         }
+        let scale = Scale::of(self.entries.iter().filter_map(|entry| entry.raw.as_ref()));
         let (before, after) = self.entries.split_at(start % self.entries.len());
-        let possible = after.iter().chain(before).filter_map(|entry| Some((entry.slot, self.raw(entry)?)));
-        let possible: Vec<(usize, Raw)> = possible.collect();
-        let scale = Scale::of(possible.iter().map(|(_, raw)| raw));
         let mut best: Option<(f64, usize)> = None;
-        for (slot, raw) in &possible {
+        for entry in after.iter().chain(before) {
+            let Some(raw) = &entry.raw else { continue };
             let score = scale.score(raw);
             if best.is_none_or(|(best, _)| score > best) {
-                best = Some((score, *slot));
+                best = Some((score, entry.slot));
             }
         }
         best.map(|(_, slot)| slot)
@@ -108,7 +129,7 @@ impl Class {
     /// True when this node can take such a pod.
     pub(super) fn allows(&self, slot: usize) -> bool {
         let position = self.entries.binary_search_by_key(&slot, |entry| entry.slot);
-        position.is_ok_and(|position| self.raw(&self.entries[position]).is_some())
+        position.is_ok_and(|position| self.entries[position].raw.is_some())
     }
 
     /// `None` for a node that cannot take the pod.
@@ -192,7 +213,7 @@ impl Entry {
             Some((node.image_bytes(image)? as f64, share))
         });
         let images = score::images(found, wants.images.len());
-        Entry { slot, affinity, taints, images, load: load(node, wants) }
+        Entry { slot, affinity, taints, images, load: load(node, wants), raw: None }
     }
 }
 

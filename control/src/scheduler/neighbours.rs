@@ -115,6 +115,12 @@ impl Neighbours {
         self.pull.iter().filter_map(|(_, counts)| counts.at(slot)).sum()
     }
 
+    /// True when it matters at all where other pods are.
+    pub(super) fn has_rules(&self) -> bool {
+        let has_obstacles = self.near.is_some() || !self.apart.is_empty() || !self.kept_away.is_empty();
+        has_obstacles || self.has_wishes()
+    }
+
     /// True when nodes differ in their score.
     pub(super) fn has_wishes(&self) -> bool {
         !self.pull.is_empty()

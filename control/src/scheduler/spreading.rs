@@ -89,6 +89,11 @@ impl Spreading {
         })
     }
 
+    /// True when it matters at all where other pods are.
+    pub(super) fn has_rules(&self) -> bool {
+        !self.must.is_empty() || self.has_wishes()
+    }
+
     /// True when nodes differ in their score.
     pub(super) fn has_wishes(&self) -> bool {
         !self.should.is_empty()
