@@ -191,3 +191,6 @@ async fn many_objects(kind: &Kind, bench: &Bench) -> anyhow::Result<Size> {
     ensure!(kv::read_count(&answer) == 1, "an object is gone after the restart");
     Ok(Size { memory_mib, restart: started.elapsed() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 
 const STATUS: &[u8] = b"grpc-status";
 /// The same in Huffman's code.
-const STATUS_SHORT: [u8; 8] = [0x9a, 0xca, 0xca, 0xb2, 0x12, 0x34, 0xda, 0x8f];
+const STATUS_SHORT: [u8; 8] = [0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f];
 
 /// Names that every side knows.
 const STATIC_FIELDS: usize = 61;
@@ -149,6 +149,22 @@ mod tests {
     /// `:status: 200` and `content-type: application/grpc` in Huffman's code, the latter to be remembered.
     const ANSWER: &[u8] =
         &[0x88, 0x5f, 0x8b, 0x1d, 0x75, 0xd0, 0x62, 0x0d, 0x26, 0x3d, 0x4c, 0x4d, 0x65, 0x64];
+
+    /// `grpc-status: 0` and an empty `grpc-message`, both to be remembered.
+    const TRAILERS: &[u8] = &[
+        0x40, 0x88, 0x9a, 0xca, 0xc8, 0xb2, 0x12, 0x34, 0xda, 0x8f, 0x01, 0x30, 0x40, 0x89, 0x9a, 0xca, 0xc8,
+        0xb5, 0x25, 0x42, 0x07, 0x31, 0x7f, 0x00,
+    ];
+
+    #[test]
+    fn what_a_server_of_etcd_says_is_understood() {
+        let mut headers = Headers::default();
+        assert_eq!(headers.status(ANSWER).unwrap(), None);
+        assert_eq!(headers.status(TRAILERS).unwrap(), Some(0));
+        // And from then on, by reference.
+        assert_eq!(headers.status(&[0x88, 0xc0]).unwrap(), None);
+        assert_eq!(headers.status(&[0xbf, 0xbe]).unwrap(), Some(0));
+    }
 
     fn with_status(how: u8, value: &[u8]) -> Vec<u8> {
         [&[how, 0x88], &STATUS_SHORT[..], &[u8::try_from(value.len()).unwrap()], value].concat()
