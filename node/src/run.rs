@@ -22,7 +22,7 @@ use crate::agent::events::{EventWriter, Events};
 use crate::agent::services::{ServiceWatch, Services};
 use crate::agent::sources::Sources;
 use crate::agent::start::Starter;
-use crate::client::{ApiClient, Identity, TlsError, api_client};
+use crate::client::{ApiClient, Identity, Shown, TlsError, api_client};
 use crate::images::{self, Images};
 use crate::known::{Keep, Keeper, Known};
 use crate::local::LocalPods;
@@ -149,9 +149,38 @@ pub struct Node {
     event_writer: EventWriter,
     flusher: Flusher,
     registration: Registration,
+    ties: Ties,
+}
+
+/// What keeps the node a part of its cluster while that changes.
+struct Ties {
     members: Members,
     renewal: Renewal,
     keeper: Keeper,
+}
+
+impl Ties {
+    fn new(config: &Config, told: Vec<Uri>, api: ApiClient, to_members: Arc<Shown>) -> Ties {
+        let ApiClient { client, servers, shown: to_api } = api;
+        let (known, receiver) = watch::channel(Known {
+            servers: Vec::new(),
+            client: client_identity(config),
+            server: server_identity(config),
+        });
+        let renewal = Renewal {
+            client: client.clone(),
+            name: config.name.clone(),
+            address: config.address,
+            to_api,
+            to_members,
+            known: known.clone(),
+        };
+        Ties {
+            members: Members { client, servers, told, known },
+            renewal,
+            keeper: Keeper { known: receiver, keep: config.keep.clone() },
+        }
+    }
 }
 
 impl Node {
@@ -161,8 +190,8 @@ impl Node {
         let addresses = Addresses::new(&range);
         let addresses = addresses.ok_or_else(|| Error::PodRange { text: config.pod_cidr.clone() })?;
         let told = servers(&config.server)?;
-        let ApiClient { client, servers, shown } =
-            api_client(&told, &config.authority_pem, &client_identity(&config))?;
+        let api = api_client(&told, &config.authority_pem, &client_identity(&config))?;
+        let client = api.client.clone();
         let data = |name: &str| config.data_dir.join(name);
         let logs = Logs::new(data("logs"));
         let images = open_images(&config, client.clone()).await?;
@@ -204,23 +233,8 @@ impl Node {
             host(&facts),
         );
         let registration = register(facts, &client, &images, &events).await?;
-        let (known, receiver) = watch::channel(Known {
-            servers: Vec::new(),
-            client: client_identity(&config),
-            server: server_identity(&config),
-        });
-        let renewal = Renewal {
-            client: client.clone(),
-            name: config.name.clone(),
-            address: config.address,
-            to_api: shown,
-            to_members: server.shown(),
-            known: known.clone(),
-        };
         Ok(Self {
-            members: Members { client: client.clone(), servers, told, known },
-            renewal,
-            keeper: Keeper { known: receiver, keep: config.keep },
+            ties: Ties::new(&config, told, api, server.shown()),
             ingress: proxy.handle().ingress_addr(),
             agent: Agent::new(config.name.clone(), client.clone(), Arc::new(starter), addresses),
             name: config.name,
@@ -258,9 +272,9 @@ impl Node {
         parts.spawn("watch of Services", self.service_watch.run(work.clone()));
         parts.spawn("refresher of volumes", self.refresher.run(work.clone()));
         parts.spawn("registration", self.registration.run(work.clone()));
-        parts.spawn("watch of members", self.members.run(work.clone()));
-        parts.spawn("renewal of certificates", self.renewal.run(work.clone()));
-        parts.spawn("memory of the cluster", self.keeper.run(work.clone()));
+        parts.spawn("watch of members", self.ties.members.run(work.clone()));
+        parts.spawn("renewal of certificates", self.ties.renewal.run(work.clone()));
+        parts.spawn("memory of the cluster", self.ties.keeper.run(work.clone()));
         parts.spawn("log writer", self.flusher.run(rest.clone()));
         parts.spawn("event writer", self.event_writer.run(rest.clone()));
         tracing::info!(node = self.name, "node runs");

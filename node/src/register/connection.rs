@@ -104,7 +104,7 @@ mod tests {
         let service = tower::service_fn(move |_: Request<Body>| {
             let (turn, cut) = (asked.fetch_add(1, Ordering::Relaxed), cut.clone());
             async move {
-                let pieces = [format!("num"), format!("ber-{turn}\n")];
+                let pieces = ["num".to_owned(), format!("ber-{turn}\n")];
                 let pieces = futures::stream::iter(
                     pieces.map(|piece| Ok::<_, Infallible>(Frame::data(bytes::Bytes::from(piece)))),
                 );
