@@ -1,6 +1,11 @@
-//! Nodes that join a cluster with a token: whom the cluster lets in, and what a node keeps over a restart.
+//! Machines that join a cluster with a token: whom the cluster lets in, what it is told, and what a node keeps over a restart.
 
-use isopod_tests::control_plane::{Begin, Server};
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use isopod_tests::control_plane::{Begin, ControlPlane, Server};
 use isopod_tests::node::{Node, await_ready, token};
 use isopod_tests::{Ranges, eventually, run};
 
@@ -64,4 +69,68 @@ fn a_node_that_may_not_join_is_told_why() {
     let error = refused(&["--server", &stranger.api(), "--token", &for_nodes, "--name", "n"]);
     assert!(error.contains("is not trusted"), "{error}");
     assert!(!data_dir.join("node.json").exists());
+}
+
+/// Passes two connections on to `target`. Of the first, only the greeting comes back: what is answered is read and thrown
+/// away, and then the connection is cut.
+fn forgetful(target: String) -> (String, std::thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let passing = std::thread::spawn(move || {
+        for turn in 0..2 {
+            let (client, _) = listener.accept().expect("a connection");
+            let server = TcpStream::connect(&target).expect("the member listens");
+            pass(&client, &server, turn == 0);
+        }
+    });
+    (address, passing)
+}
+
+/// An answer is longer than this; what TLS says after its greeting is not.
+const ANSWER_BYTES_MIN: usize = 1000;
+
+fn pass(client: &TcpStream, server: &TcpStream, forgets: bool) {
+    let spoken = Arc::new(AtomicU32::new(0));
+    let clone = |stream: &TcpStream| stream.try_clone().expect("a socket can be shared");
+    let (mut from, mut to, counter) = (clone(client), clone(server), spoken.clone());
+    let there = std::thread::spawn(move || {
+        let mut buffer = [0; 16 << 10];
+        while let Ok(length @ 1..) = from.read(&mut buffer) {
+            counter.fetch_add(1, Ordering::SeqCst);
+            if to.write_all(&buffer[..length]).is_err() {
+                break;
+            }
+        }
+        // It may be cut already.
+        drop(to.shutdown(Shutdown::Write));
+    });
+    let (mut buffer, mut forgotten) = ([0; 16 << 10], 0);
+    let (mut from, mut to) = (clone(server), clone(client));
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        // The first that the client says is its greeting.
+        if forgets && spoken.load(Ordering::SeqCst) > 1 {
+            forgotten += length;
+            if forgotten > ANSWER_BYTES_MIN {
+                break;
+            }
+        } else if to.write_all(&buffer[..length]).is_err() {
+            break;
+        }
+    }
+    for stream in [client, server] {
+        drop(stream.shutdown(Shutdown::Both));
+    }
+    there.join().expect("the other direction does not panic");
+}
+
+#[test]
+fn a_member_whose_answer_was_lost_asks_again_and_has_its_token_not_wasted() {
+    let plane = ControlPlane::start(1);
+    let founder = &plane.servers[0];
+    let (address, passing) = forgetful(founder.api());
+    let joined = Server::start(&plane.new_dir(), &Begin::Join(address, founder.token())).expect("it joins");
+    founder.await_voters(2);
+    assert!(joined.log().contains("the cluster is asked again"), "{}", joined.log());
+    assert!(founder.log().contains("asks again for its answer"), "{}", founder.log());
+    passing.join().expect("nothing panics");
 }
