@@ -4,6 +4,7 @@
 //! [`structural`] compiles its schemas, and [`kinds`] makes registered kinds of it, which generic code serves as it
 //! serves built-in ones.
 
+mod cel;
 mod columns;
 mod custom;
 mod definition;

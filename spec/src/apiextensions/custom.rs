@@ -16,7 +16,7 @@ use super::path::Path as JsonPath;
 use super::structural::Node;
 use super::structural::check::Checker;
 use super::structural::prune::{fill_fields, prune_fields};
-use super::{merge, publish};
+use super::{cel, merge, publish};
 use crate::decode::DecodeError;
 use crate::decode::strict::{Finding, Findings, duplicate_check};
 use crate::field_error::FieldErrors;
@@ -184,7 +184,11 @@ impl Custom {
 
     fn check(&self, old: Option<&Custom>, errors: &mut FieldErrors) {
         let (object, old) = (self.tree(), old.map(Custom::tree));
+        let before = errors.len();
         Checker::new(errors).root(&object, old.as_ref(), &self.version.root);
+        if errors.len() == before {
+            cel::check(&self.version.root, &object, old.as_ref(), errors);
+        }
     }
 
     /// What its author wants: all fields but the status, where that is a part of its own.

@@ -7,12 +7,12 @@ mod validate;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition, CustomResourceDefinitionCondition,
-    CustomResourceDefinitionNames, CustomResourceDefinitionStatus, JSONSchemaProps,
+    CustomResourceDefinitionNames, CustomResourceDefinitionStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::structural;
+use super::cel;
 use crate::defaults;
 use crate::field_error::FieldErrors;
 use crate::resource::{Declaration, Resource, Subresource, Target};
@@ -120,8 +120,10 @@ impl Resource for CustomResourceDefinition {
         }
         let schemas =
             self.spec.versions.iter().filter_map(|own| own.schema.as_ref()?.open_api_v3_schema.as_ref());
-        if schemas.into_iter().any(has_rules) {
-            warnings.push("x-kubernetes-validations: rules are not evaluated yet".to_owned());
+        for (rule, function) in schemas.into_iter().flat_map(cel::not_evaluated) {
+            warnings.push(format!(
+                "x-kubernetes-validations: a rule is not evaluated, since the function {function} is not known here: {rule}"
+            ));
         }
         warnings
     }
@@ -134,11 +136,6 @@ impl Resource for CustomResourceDefinition {
         let created = self.metadata.creation_timestamp.as_ref().map(|time| time.0.to_string());
         vec![Cell::from(self.metadata.name.as_deref()), Cell::from(created.as_deref())]
     }
-}
-
-fn has_rules(schema: &JSONSchemaProps) -> bool {
-    schema.x_kubernetes_validations.as_ref().is_some_and(|own| !own.is_empty())
-        || structural::inner(schema).into_iter().any(has_rules)
 }
 
 /// What [`CustomResourceDefinition`]s are asked in several places.

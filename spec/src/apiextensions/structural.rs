@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::Value;
 
+use super::cel::Rule;
+
 pub(super) use compile::{compile, inner};
 
 /// What is known of a value: of an object, of a field, or inside `allOf` and the like.
@@ -35,6 +37,9 @@ pub(super) struct Node {
     pub(super) list: List,
     /// Server-side apply owns the object as a whole.
     pub(super) is_atomic: bool,
+    pub(super) rules: Vec<Rule>,
+    /// Whether this node or one inside it has rules.
+    pub(super) has_rules: bool,
     checks: Checks,
 }
 
@@ -146,13 +151,31 @@ impl Node {
         })
     }
 
+    /// The format of its texts.
+    pub(super) fn format(&self) -> Option<&str> {
+        self.checks.format.as_deref()
+    }
+
+    /// The word of its type, as messages about rules show it for a value.
+    pub(super) fn word(&self) -> &'static str {
+        match self.kind {
+            _ if self.int_or_string => "integer",
+            Some(kind) => kind.word(),
+            None => "object",
+        }
+    }
+
     /// Whether some default is in it, so that an object may be served with more than is stored.
     pub(super) fn has_defaults(&self) -> bool {
-        let inner = self.properties.values().chain(self.items.as_deref());
+        self.default.is_some() || self.inside().any(Node::has_defaults)
+    }
+
+    /// The schemas of what is in the value.
+    fn inside(&self) -> impl Iterator<Item = &Node> {
         let values = match &self.additional {
             Additional::Of(values) => Some(&**values),
             Additional::Any | Additional::Unsaid => None,
         };
-        self.default.is_some() || inner.chain(values).any(Node::has_defaults)
+        self.properties.values().chain(self.items.as_deref()).chain(values)
     }
 }

@@ -8,6 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use regex::{Regex, RegexBuilder};
 
+use super::super::cel;
 use super::{Additional, Bounds, Checks, Edge, Kind, List, Node, Range, rules};
 use crate::field_error::{FieldErrors, Path};
 
@@ -72,7 +73,9 @@ impl Compiler<'_> {
         }
         rules::check(schema, path, place, self.errors);
         let inside = if place == Place::Checks { Place::Checks } else { Place::Inside };
-        Node {
+        let rules = schema.x_kubernetes_validations.as_deref().unwrap_or_default();
+        let rules = if place == Place::Checks { Vec::new() } else { cel::parse(rules, path, self.errors) };
+        let mut node = Node {
             kind: schema.type_.as_deref().and_then(Kind::of),
             nullable: schema.nullable.unwrap_or(false),
             int_or_string: schema.x_kubernetes_int_or_string.unwrap_or(false),
@@ -88,8 +91,12 @@ impl Compiler<'_> {
                 _ => List::Atomic,
             },
             is_atomic: schema.x_kubernetes_map_type.as_deref() == Some("atomic"),
+            rules,
+            has_rules: false,
             checks: self.checks(schema, path),
-        }
+        };
+        node.has_rules = !node.rules.is_empty() || node.inside().any(|inside| inside.has_rules);
+        node
     }
 
     fn properties(
