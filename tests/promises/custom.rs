@@ -189,6 +189,30 @@ fn objects_that_the_schema_does_not_allow_are_refused_with_the_reason() {
 }
 
 #[test]
+fn rules_of_a_definition_are_kept_with_their_own_words() {
+    let cluster = Cluster::start();
+    let rules = "x-kubernetes-validations: [{rule: 'self.replicas % 2 == 1', message: replicas must be odd}, \
+                 {rule: 'self.secretName == oldSelf.secretName', message: the secret stays, fieldPath: .secretName}]";
+    let ruled = CERTIFICATES.replacen(
+        "            required: [secretName, issuerRef]",
+        &format!("            {rules}\n            required: [secretName, issuerRef]"),
+        1,
+    );
+    cluster.apply(&ruled);
+    let crd = "crd/certificates.trust.example.com";
+    cluster.kubectl(&["wait", crd, "--for=condition=Established", "--timeout=30s"]).ok();
+    cluster.apply(CERTIFICATE);
+    let error = cluster.kubectl(&["scale", "cert/web", "--replicas=4"]).err();
+    assert!(error.contains(r#"spec: Invalid value: "object": replicas must be odd"#), "{error}");
+    cluster.kubectl(&["scale", "cert/web", "--replicas=3"]).ok();
+    let patch = r#"{"spec":{"secretName":"other"}}"#;
+    let error = cluster.kubectl(&["patch", "cert/web", "--type=merge", "-p", patch]).err();
+    assert!(error.contains(r#"spec.secretName: Invalid value: "object": the secret stays"#), "{error}");
+    let error = cluster.kubectl_with(&["apply", "-f", "-"], &ruled.replace("% 2 == 1", "% 2 ==")).err();
+    assert!(error.contains("compilation failed"), "{error}");
+}
+
+#[test]
 fn a_definition_takes_its_objects_with_it_and_waits_for_their_finalizers() {
     let cluster = Cluster::start();
     declare(&cluster);
