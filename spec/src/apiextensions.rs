@@ -9,6 +9,8 @@ mod columns;
 mod custom;
 mod definition;
 mod kinds;
+#[cfg(test)]
+mod laws;
 mod merge;
 pub mod names;
 mod path;

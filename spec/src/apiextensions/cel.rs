@@ -8,6 +8,8 @@ mod convert;
 mod cost;
 mod free;
 mod library;
+#[cfg(test)]
+mod tests;
 
 use cel::parser::Expression;
 use cel::{Context, Value as CelValue};

@@ -68,9 +68,7 @@ impl Outline {
                 reason: "NoConflicts",
                 message: "no conflicts found",
             },
-            Some((reason, message)) => {
-                Condition { kind: "NamesAccepted", holds: false, reason, message }
-            }
+            Some((reason, message)) => Condition { kind: "NamesAccepted", holds: false, reason, message },
         };
         set_condition(conditions, names, Some(time.clone()));
         if !is_true(Some(conditions), "Established") {
