@@ -6,68 +6,10 @@ use std::process::Stdio;
 use isopod_tests::control_plane::ControlPlane;
 use isopod_tests::{Cluster, eventually};
 
+use super::helm::helm;
+
 /// A definition in the shape of public ones: a schema with everything, columns, status and scale, a short name.
-const CERTIFICATES: &str = r#"
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: certificates.trust.example.com}
-spec:
-  group: trust.example.com
-  scope: Namespaced
-  names: {plural: certificates, singular: certificate, kind: Certificate, listKind: CertificateList, shortNames: [cert, certs], categories: [trust]}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    subresources:
-      status: {}
-      scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas, labelSelectorPath: .status.selector}
-    additionalPrinterColumns:
-    - {name: Ready, type: string, jsonPath: '.status.conditions[?(@.type=="Ready")].status'}
-    - {name: Secret, type: string, jsonPath: .spec.secretName}
-    - {name: Issuer, type: string, jsonPath: .spec.issuerRef.name, priority: 1}
-    - {name: Age, type: date, jsonPath: .metadata.creationTimestamp}
-    selectableFields: [{jsonPath: .spec.secretName}]
-    schema:
-      openAPIV3Schema:
-        description: A certificate that somebody wants.
-        type: object
-        required: [spec]
-        properties:
-          apiVersion: {type: string}
-          kind: {type: string}
-          metadata: {type: object}
-          spec:
-            type: object
-            required: [secretName, issuerRef]
-            properties:
-              secretName: {type: string, description: The Secret that the certificate is put into., minLength: 1}
-              replicas: {type: integer, format: int32, minimum: 0, maximum: 10, default: 1}
-              dnsNames: {type: array, x-kubernetes-list-type: set, items: {type: string, pattern: '^[a-z0-9.*-]+$'}}
-              duration: {type: string}
-              port: {x-kubernetes-int-or-string: true}
-              usages: {type: array, items: {type: string, enum: [server auth, client auth]}}
-              issuerRef:
-                type: object
-                required: [name]
-                properties:
-                  name: {type: string}
-                  kind: {type: string, default: Issuer}
-              template: {type: object, x-kubernetes-preserve-unknown-fields: true}
-          status:
-            type: object
-            properties:
-              replicas: {type: integer}
-              selector: {type: string}
-              conditions:
-                type: array
-                x-kubernetes-list-type: map
-                x-kubernetes-list-map-keys: [type]
-                items:
-                  type: object
-                  required: [type, status]
-                  properties: {type: {type: string}, status: {type: string}, reason: {type: string}}
-"#;
+const CERTIFICATES: &str = include_str!("../charts/trust/crds/certificates.yaml");
 
 const CERTIFICATE: &str = "apiVersion: trust.example.com/v1\nkind: Certificate\nmetadata: {name: web}\n\
     spec: {secretName: web-tls, issuerRef: {name: root}, dnsNames: [a.example.com], template: {any: {thing: [1]}}}\n";
@@ -210,6 +152,44 @@ fn rules_of_a_definition_are_kept_with_their_own_words() {
     assert!(error.contains(r#"spec.secretName: Invalid value: "object": the secret stays"#), "{error}");
     let error = cluster.kubectl_with(&["apply", "-f", "-"], &ruled.replace("% 2 == 1", "% 2 ==")).err();
     assert!(error.contains("compilation failed"), "{error}");
+}
+
+#[test]
+fn server_side_apply_merges_lists_of_custom_objects_by_their_keys() {
+    let cluster = Cluster::start();
+    declare(&cluster);
+    let apply = |manager: &str, manifest: &str, more: &[&str]| {
+        let manager = format!("--field-manager={manager}");
+        let args = [&["apply", "--server-side", &manager, "-f", "-"], more].concat();
+        cluster.kubectl_with(&args, manifest)
+    };
+    apply("one", CERTIFICATE, &[]).ok();
+    apply("two", &CERTIFICATE.replace("[a.example.com]", "[b.example.com]"), &[]).ok();
+    assert_eq!(cluster.field("cert/web", "{.spec.dnsNames}"), r#"["a.example.com","b.example.com"]"#);
+    let error = apply("two", &CERTIFICATE.replace("web-tls", "other"), &[]).err();
+    assert!(error.contains("conflict with \"one\": .spec.secretName"), "{error}");
+    for (manager, condition) in [("one", "Ready"), ("two", "Issued")] {
+        let status = format!(
+            "apiVersion: trust.example.com/v1\nkind: Certificate\nmetadata: {{name: web}}\n\
+             status: {{conditions: [{{type: {condition}, status: 'True'}}]}}\n"
+        );
+        apply(manager, &status, &["--subresource=status"]).ok();
+    }
+    assert_eq!(cluster.field("cert/web", "{.status.conditions[*].type}"), "Ready Issued");
+    apply("one", &CERTIFICATE.replace("dnsNames: [a.example.com], ", ""), &[]).ok();
+    assert_eq!(cluster.field("cert/web", "{.spec.dnsNames}"), r#"["b.example.com"]"#);
+}
+
+#[test]
+fn a_chart_brings_its_own_kind() {
+    let cluster = Cluster::start();
+    let chart = format!("{}/charts/trust", env!("CARGO_MANIFEST_DIR"));
+    helm(&cluster, &["install", "mine", &chart, "--wait", "--timeout=60s"]).ok();
+    assert_eq!(cluster.field("cert/mine", "{.spec.secretName}"), "web-tls");
+    helm(&cluster, &["upgrade", "mine", &chart, "--set=secretName=other"]).ok();
+    assert_eq!(cluster.field("cert/mine", "{.spec.secretName}"), "other");
+    helm(&cluster, &["uninstall", "mine", "--wait", "--timeout=60s"]).ok();
+    assert_eq!(cluster.kubectl(&["get", "cert", "-o", "name"]).ok(), "", "the kind stays, its object goes");
 }
 
 #[test]

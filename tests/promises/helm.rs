@@ -7,7 +7,7 @@ use isopod_tests::{Cluster, Outcome, run};
 
 /// Runs helm against the cluster with `args`, and a time limit of its own.
 #[track_caller]
-fn helm(cluster: &Cluster, args: &[&str]) -> Outcome {
+pub(crate) fn helm(cluster: &Cluster, args: &[&str]) -> Outcome {
     let home = cluster.data_dir().join("helm");
     let mut command = Command::new(tool("helm"));
     command.env("KUBECONFIG", cluster.fact("kubeconfig"));
