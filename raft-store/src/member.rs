@@ -104,6 +104,8 @@ pub(crate) struct Member {
     is_marked: bool,
     /// It was let in since it was started.
     was_let_in: bool,
+    /// How often it asked to be let in again since then.
+    begun_anew: u64,
     /// When something last came from each member.
     heard_at: BTreeMap<MemberId, Duration>,
     /// Empty members that this one let in as the leader, and which run of them.
@@ -178,6 +180,7 @@ impl Member {
             heard_at: BTreeMap::new(),
             is_marked: is_joining,
             was_let_in: false,
+            begun_anew: 0,
             let_in: BTreeMap::new(),
             sums: Sums::default(),
             incoming: None,

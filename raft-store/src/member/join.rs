@@ -36,13 +36,18 @@ impl Member {
         matches!(self.joining, Joining::Knocking(_)) && !mutant::planted(Mutant::EmptyMemberSpeaks)
     }
 
+    /// Tells this time that it asks to be let in from others.
+    fn joins_as(&self) -> u64 {
+        self.run.wrapping_add(self.begun_anew)
+    }
+
     /// Whoever speaks to this member may be the leader.
     pub(super) fn knock(&mut self, at: MemberId) {
         if let Joining::Knocking(asked_at) = self.joining
             && self.now >= asked_at
         {
             self.joining = Joining::Knocking(self.now + KNOCK_EVERY);
-            self.post(at, Note::Joining { run: self.run });
+            self.post(at, Note::Joining { run: self.joins_as() });
         }
     }
 
@@ -90,13 +95,15 @@ impl Member {
             return Err(DriverError::Forgot { dir: self.shared.dir.clone() });
         }
         self.ahead_since = None;
+        // Not to be taken for a late copy of the first time: the leader may have promoted it since.
+        self.begun_anew += 1;
         self.joining = Joining::Knocking(self.now);
         Ok(true)
     }
 
     /// The leader lets this member in.
     pub(super) fn admitted(&mut self, leader: MemberId, run: u64, term: u64) {
-        if self.is_mute() && run == self.run && term >= self.node.raft.term {
+        if self.is_mute() && run == self.joins_as() && term >= self.node.raft.term {
             tracing::info!(%leader, term, "let in as a learner");
             self.node.raft.become_follower(term, leader.0);
             // Whoever asks for its vote in this term or before comes too late.
