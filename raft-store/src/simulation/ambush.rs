@@ -32,6 +32,9 @@ impl World {
     }
 
     pub(super) fn follow(&mut self, follow: Follow) -> Check {
+        if !self.stormy {
+            return Ok(());
+        }
         self.trace.note(self.now, &[6], || format!("then: {follow:?}"));
         match follow {
             Follow::Kill { at } => self.crash_inside(at),
