@@ -34,11 +34,26 @@ pub enum Begin {
 impl Server {
     /// Starts a server on free ports; what it prints when it does not start is the error.
     pub fn start(data_dir: &Path, begin: &Begin) -> Result<Server, String> {
-        Server::start_at(data_dir, begin, "127.0.0.1:0", "127.0.0.1:0")
+        Server::run(Command::new(isopod()), data_dir, begin, ["127.0.0.1:0", "127.0.0.1:0"])
     }
 
-    fn start_at(data_dir: &Path, begin: &Begin, listen: &str, peers: &str) -> Result<Server, String> {
+    /// As [`start`](Self::start), with a variable in its environment.
+    pub fn start_with(
+        data_dir: &Path,
+        begin: &Begin,
+        (name, value): (&str, &Path),
+    ) -> Result<Server, String> {
         let mut command = Command::new(isopod());
+        command.env(name, value);
+        Server::run(command, data_dir, begin, ["127.0.0.1:0", "127.0.0.1:0"])
+    }
+
+    fn run(
+        mut command: Command,
+        data_dir: &Path,
+        begin: &Begin,
+        [listen, peers]: [&str; 2],
+    ) -> Result<Server, String> {
         command.args(["server", "-o", "json", "--listen", listen, "--peer-listen", peers, "--data-dir"]);
         command.arg(data_dir);
         match begin {
@@ -120,7 +135,7 @@ impl Server {
     pub fn restart(&mut self, args: &[&str]) {
         let (listen, peers) = (self.api(), self.peers());
         let begin = Begin::Again(args.iter().map(|arg| (*arg).to_owned()).collect());
-        let started = Server::start_at(&self.data_dir, &begin, &listen, &peers);
+        let started = Server::run(Command::new(isopod()), &self.data_dir, &begin, [&listen, &peers]);
         *self = started.unwrap_or_else(|error| panic!("the server does not start again: {error}"));
     }
 

@@ -5,10 +5,12 @@
 //! failed test is kept and named.
 
 pub mod ask;
+pub mod client;
 pub mod cluster;
 pub mod command;
 pub mod control_plane;
 pub mod node;
+pub mod observer;
 pub mod wait;
 
 pub use cluster::{Cluster, Options, Ranges};
