@@ -162,7 +162,9 @@ fn keep_time(managed: &mut Managed, last: &Entry) {
 fn prune(object: &str, last: &Entry, managed: &Managed, shape: Shape<'_>) -> String {
     let owned = managed.entries.iter().map(|entry| entry.fields.clone());
     let owned = owned.fold(FieldSet::default(), FieldSet::union);
-    let gone = with_containers(last.fields.clone(), shape).difference(&with_containers(owned, shape));
+    let mut gone = with_containers(last.fields.clone(), shape).difference(&with_containers(owned, shape));
+    // Its name and the like are in the metadata, whoever owns the rest of it.
+    gone.retain(|element, node| node.member &= *element != Element::Field("metadata".into()));
     let mut pruned = String::with_capacity(object.len());
     merge::without(object, &gone, shape, &mut pruned);
     pruned

@@ -130,6 +130,10 @@ fn controllers_and_nodes_own_what_they_write() {
         json!({}),
         "{fields}"
     );
+    let pods = cluster
+        .kubectl(&["get", "pods", "-o", "jsonpath={.items[*].metadata.managedFields[*].manager}"])
+        .ok();
+    assert_eq!(pods, "kube-controller-manager isopod-node");
     let scaled = "apiVersion: autoscaling/v1\nkind: Scale\nmetadata: {name: web}\nspec: {replicas: 2}\n";
     let file = cluster.data_dir().join("scale.yaml");
     std::fs::write(&file, scaled).expect("written");

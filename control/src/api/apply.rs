@@ -140,12 +140,15 @@ struct Body {
     warnings: Vec<String>,
 }
 
+/// Says what of a body its type has not; `None` where there is no type.
+type FindFields<'a> = dyn Fn(&[u8]) -> Result<Option<Findings>, DecodeError> + Sync + 'a;
+
 /// The kind of body that a path takes.
 struct Expected<'a> {
     api_version: &'a str,
     kind: &'a str,
     /// What of a body its type has not.
-    findings: &'a (dyn Fn(&[u8]) -> Result<Option<Findings>, DecodeError> + Sync),
+    findings: &'a FindFields<'a>,
 }
 
 /// Reads a body, YAML or JSON, that must be of the kind that the path means.

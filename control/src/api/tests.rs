@@ -1,6 +1,7 @@
 //! The API driven in process, without TLS, over a real store.
 
 mod access;
+mod apply;
 mod create;
 mod custom;
 mod delete;

@@ -184,6 +184,15 @@ fn what_is_no_longer_named_goes_unless_another_owns_it() {
 }
 
 #[test]
+fn the_last_field_of_the_metadata_goes_without_the_metadata() {
+    let mut state = State::default();
+    state.ok("a", labels(json!({"x": "1"})));
+    state.ok("a", spec(json!({"replicas": 1})));
+    assert_eq!(state.at("/metadata"), json!({"name": "web"}));
+    assert_eq!(state.at("/spec/replicas"), 1);
+}
+
+#[test]
 fn lists_of_objects_are_merged_by_their_keys() {
     let mut state = State::default();
     state.ok("a", containers(json!([{"name": "app", "image": "i:1", "ports": [{"containerPort": 80}]}])));
