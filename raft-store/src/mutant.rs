@@ -50,8 +50,6 @@ pub(crate) enum Mutant {
     EmptyMemberSpeaks,
     /// Nobody counts whether memory is as it was written.
     MemoryNotCounted,
-    /// A member that differs from most goes on.
-    DifferenceIgnored,
     /// A leader that is to stop lets nobody else lead.
     NoHandOver,
     /// A store that was recovered or restored goes on at the revisions of the old one.

@@ -52,7 +52,6 @@ found! {
     a_watch_whose_progress_is_ahead_of_its_events_is_found: WatchProgressAhead within 200;
     an_empty_member_that_votes_is_found: EmptyMemberSpeaks within 600;
     memory_that_nobody_counts_is_found: MemoryNotCounted within 600;
-    a_difference_that_is_ignored_is_found: DifferenceIgnored within 600;
     a_leader_that_stops_without_handing_over_is_found: NoHandOver within 200;
     revisions_that_go_on_in_a_new_cluster_are_found: RevisionsGoOn within 200;
 }
