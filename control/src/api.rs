@@ -12,6 +12,7 @@ mod decoded;
 mod delete;
 mod discovery;
 mod dispatch;
+mod forward;
 mod health;
 mod list;
 mod load;
@@ -55,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 use self::call::Call;
 use self::decoded::Decoded;
 pub use self::discovery::Build;
+use self::forward::Tunnels;
 use self::health::Check;
 use self::load::Load;
 pub use self::log::{NodeApi, NodeUnreachable};
@@ -76,7 +78,7 @@ pub struct Config {
     pub objects: Objects,
     /// Who may do what.
     pub access: Access,
-    /// How to ask nodes for logs.
+    /// How to ask nodes for logs and for connections into their pods.
     pub nodes: Arc<dyn NodeApi>,
     /// Where clients reach the API, as `host:port`.
     pub address: String,
@@ -98,6 +100,7 @@ pub struct Api {
     metrics: Metrics,
     load: Load,
     watches: Arc<Semaphore>,
+    tunnels: Tunnels,
     decoded: Arc<Decoded>,
     openapi: openapi::Served,
     live: Vec<Check>,
@@ -133,6 +136,7 @@ impl Api {
             metrics,
             load: Load::default(),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            tunnels: Tunnels::new(shutdown.clone()),
             decoded: Arc::default(),
             openapi: openapi::Served::default(),
             live: Check::live(),

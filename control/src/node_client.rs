@@ -1,4 +1,4 @@
-//! How a member asks a node's own server for logs: mutual TLS, to the address that the node reported.
+//! How a member asks a node's own server for logs and for connections into its pods: mutual TLS, to the address that the node reported.
 //!
 //! No redirect is followed, and only the Node's InternalIP is connected to: its certificate must be one that the
 //! cluster's authority gave out for that address.
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -36,6 +36,7 @@ impl NodeApi for NodeClient {
         &'a self,
         node: &'a Node,
         path_and_query: &'a str,
+        headers: HeaderMap,
     ) -> BoxFuture<'a, Result<Response<ResponseBody>, NodeUnreachable>> {
         let name = || node.metadata.name.clone().unwrap_or_default();
         async move {
@@ -44,7 +45,8 @@ impl NodeApi for NodeClient {
                 address(node).ok_or_else(|| unreachable("it has not reported an address and port".into()))?;
             let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
             let request = Request::get(format!("https://{host}:{port}{path_and_query}")).body(Empty::new());
-            let request = request.map_err(|error| unreachable(error.into()))?;
+            let mut request = request.map_err(|error| unreachable(error.into()))?;
+            *request.headers_mut() = headers;
             let response = self.client.request(request).await.map_err(|error| unreachable(error.into()))?;
             Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
         }

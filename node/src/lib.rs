@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod client;
 mod coalesce;
+mod forward;
 pub mod images;
 pub mod known;
 pub mod local;

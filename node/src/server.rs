@@ -1,4 +1,5 @@
-//! What members and administrators ask of a node: the logs of its containers, and what it counts.
+//! What members and administrators ask of a node: the logs of its containers, connections into its pods, and what it
+//! counts.
 //!
 //! HTTPS with a client certificate of the cluster's authority; beyond that the caller must be in one of the groups
 //! that the node was told of, so that one node cannot read another's logs.
@@ -29,8 +30,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::client::{Identity, Shown, TlsError, roots};
+use crate::forward::Forwarding;
 use crate::logs::Logs;
 use crate::metrics;
+use crate::proxy::Range;
 
 const WHAT: &str = "the node's server certificate";
 /// Connections that are being greeted may take this long.
@@ -50,6 +53,8 @@ pub struct Config {
     pub identity: Identity,
     /// Groups (organizations of the certificate) whose members may ask.
     pub groups: BTreeSet<String>,
+    /// The range of pod addresses that connections are forwarded to.
+    pub pods: Range,
 }
 
 /// The server, listening but not yet answering.
@@ -58,6 +63,7 @@ pub struct Server {
     tls: TlsAcceptor,
     shown: Arc<Shown>,
     groups: Arc<BTreeSet<String>>,
+    pods: Range,
     told: Told,
 }
 
@@ -93,7 +99,7 @@ impl Server {
         let listen_error = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
         let told = Told { logs, metrics: Arc::new(metrics) };
-        Ok(Self { listener, tls, shown, groups: Arc::new(config.groups), told })
+        Ok(Self { listener, tls, shown, groups: Arc::new(config.groups), pods: config.pods, told })
     }
 
     /// What the server shows itself as, to be replaced.
@@ -109,10 +115,11 @@ impl Server {
     /// Answers until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
+        let forwarding = Forwarding::new(self.pods.clone(), shutdown.clone());
         while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
-                    let connection = self.connection(stream, shutdown.clone());
+                    let connection = self.connection(stream, forwarding.clone(), shutdown.clone());
                     connections.spawn(connection);
                 }
                 Err(error) => {
@@ -123,12 +130,17 @@ impl Server {
             }
         }
         connections.close();
-        tokio::time::timeout(DRAIN, connections.wait()).await.ok();
+        let ended = async {
+            connections.wait().await;
+            forwarding.ended().await;
+        };
+        tokio::time::timeout(DRAIN, ended).await.ok();
     }
 
     fn connection(
         &self,
         stream: TcpStream,
+        forwarding: Forwarding,
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + 'static {
         let (tls, groups, told) = (self.tls.clone(), self.groups.clone(), self.told.clone());
@@ -136,14 +148,14 @@ impl Server {
             let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await else { return };
             let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let allowed = certificate.is_some_and(|certificate| caller::is_in(certificate, &groups));
-            let service = service_fn(move |request| {
-                let told = told.clone();
-                async move { Ok::<_, Infallible>(answer(&told, allowed, &request)) }
+            let service = service_fn(move |mut request| {
+                let (told, forwarding) = (told.clone(), forwarding.clone());
+                async move { Ok::<_, Infallible>(answer(&told, &forwarding, allowed, &mut request)) }
             });
             let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             server.http1().timer(TokioTimer::new());
             server.http2().timer(TokioTimer::new());
-            let connection = server.serve_connection(TokioIo::new(stream), service);
+            let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
             // Followed logs have no end of their own: at shutdown they are cut.
             shutdown.run_until_cancelled(connection).await;
         }
@@ -163,20 +175,27 @@ fn tls(config: &Config, shown: Arc<Shown>) -> Result<ServerConfig, TlsError> {
     Ok(tls)
 }
 
-fn answer(told: &Told, allowed: bool, request: &Request<Incoming>) -> Response<Body> {
+fn answer(
+    told: &Told,
+    forwarding: &Forwarding,
+    allowed: bool,
+    request: &mut Request<Incoming>,
+) -> Response<Body> {
     if !allowed {
         return text(StatusCode::FORBIDDEN, "this certificate may not ask a node");
     }
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered");
     }
-    let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
+    let path = request.uri().path().to_owned();
+    let path: Vec<&str> = path.split('/').skip(1).collect();
     match path.as_slice() {
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["metrics"] => counted(&told.metrics),
         ["containerLogs", namespace, pod, container] => {
             log::answer(&told.logs, namespace, pod, container, request.uri().query().unwrap_or_default())
         }
+        ["portForward", namespace, pod, address] => forwarding.answer(namespace, pod, address, request),
         _ => text(StatusCode::NOT_FOUND, "no such path"),
     }
 }

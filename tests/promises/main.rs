@@ -10,6 +10,7 @@ mod demo;
 mod drill;
 mod failover;
 mod faults;
+mod forwarding;
 mod helm;
 mod history;
 mod joining;

@@ -9,7 +9,6 @@ fn verbs_that_are_not_there_yet_say_so() {
     for (args, words) in [
         (&["exec", "unruly", "--", "ls"][..], "does not support running commands in containers yet"),
         (&["attach", "unruly"], "does not support attaching to containers yet"),
-        (&["port-forward", "pod/unruly", ":80"], "does not support port forwarding yet"),
         (&["debug", "unruly", "--image=x"], "does not support ephemeral containers yet"),
     ] {
         let error = cluster.kubectl(args).err();

@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, request};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::BoxBody;
+use hyper::upgrade::OnUpgrade;
 use isopod_spec::field_error::{FieldErrors, Path};
 use isopod_spec::managed::MANAGER_BYTES_MAX;
 use isopod_spec::status::{GroupKind, Status};
@@ -37,6 +38,8 @@ pub(crate) struct Call {
     pub(crate) path: String,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
+    /// The connection, where the client asks to take it over.
+    pub(crate) upgrade: Option<OnUpgrade>,
     body: Option<RequestBody>,
 }
 
@@ -49,8 +52,9 @@ pub(crate) enum FieldValidation {
 }
 
 impl Call {
-    pub(crate) fn new(identity: Identity, parts: request::Parts, body: RequestBody) -> Call {
+    pub(crate) fn new(identity: Identity, mut parts: request::Parts, body: RequestBody) -> Call {
         Call {
+            upgrade: parts.extensions.remove(),
             identity,
             method: parts.method,
             path: parts.uri.path().to_owned(),

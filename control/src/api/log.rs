@@ -2,8 +2,9 @@
 
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use isopod_raft_store::Snapshot;
 use isopod_spec::field_error::{FieldErrors, Path};
 use isopod_spec::registry;
 use isopod_spec::status::{GroupKind, Status};
@@ -20,11 +21,13 @@ use crate::objects::try_decode;
 
 /// Asks a node's own server. Implemented where the cluster's certificates are.
 pub trait NodeApi: Send + Sync {
-    /// GET of `path_and_query` from the node's server; the body streams.
+    /// GET of `path_and_query` from the node's server; the body streams. With headers that ask for an upgrade, and an
+    /// answer that grants it, the connection is the answer's [`hyper::upgrade::OnUpgrade`].
     fn get<'a>(
         &'a self,
         node: &'a Node,
         path_and_query: &'a str,
+        headers: HeaderMap,
     ) -> BoxFuture<'a, Result<Response<ResponseBody>, NodeUnreachable>>;
 }
 
@@ -58,14 +61,17 @@ pub(crate) async fn get(api: &Api, on: &Addressed<'_>, call: &Call) -> Result<Re
         return Ok(Reply::of(StatusCode::OK, TEXT, Content::Whole(Vec::new().into())));
     }
     has_output(&pod, container, call.query.is_set("previous"))?;
-    let nodes = registry::kind_of::<Node>();
-    let node: Node = match snapshot.get(&nodes.key("", node_name)) {
-        Some(entry) => try_decode(entry)?,
-        None => return Err(Status::not_found(&**nodes, node_name)),
-    };
+    let node = node(&snapshot, node_name)?;
     let path = format!("/containerLogs/{}/{}/{container}{}", on.namespace, on.name, passed_on(&call.query));
-    let answer = api.nodes.get(&node, &path).await.map_err(|error| Status::internal(&error))?;
+    let answer =
+        api.nodes.get(&node, &path, HeaderMap::new()).await.map_err(|error| Status::internal(&error))?;
     pass(answer).await
+}
+
+/// The Node object of a name.
+pub(super) fn node(snapshot: &Snapshot, name: &str) -> Result<Node, Status> {
+    let nodes = registry::kind_of::<Node>();
+    try_decode(snapshot.get(&nodes.key("", name)).ok_or_else(|| Status::not_found(&**nodes, name))?)
 }
 
 /// Passes on what the node says: its lines, or its reason to have none.
@@ -74,11 +80,17 @@ async fn pass(answer: Response<ResponseBody>) -> Result<Reply, Status> {
     if parts.status == StatusCode::OK {
         return Ok(Reply::of(StatusCode::OK, TEXT, Content::Live(body.into_data_stream().boxed())));
     }
+    Err(refused(parts.status, body).await)
+}
+
+/// The node's reason not to answer.
+pub(super) async fn refused(code: StatusCode, body: ResponseBody) -> Status {
     let text = collect(body, ERROR_BYTES_MAX).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).trim().to_owned();
-    match parts.status {
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Err(Status::bad_request(text)),
-        status => Err(Status::internal(format!("the node answered {status}: {text}"))),
+    match code {
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Status::bad_request(text),
+        StatusCode::TOO_MANY_REQUESTS => Status::too_many_requests(text, 1),
+        code => Status::internal(format!("the node answered {code}: {text}")),
     }
 }
 

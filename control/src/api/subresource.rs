@@ -9,15 +9,14 @@ use k8s_openapi::api::policy::v1::Eviction;
 use super::call::Call;
 use super::reply::Reply;
 use super::verb::Verb;
-use super::{Addressed, Api, body, delete, log, patch, read, scale, token, update};
+use super::{Addressed, Api, body, delete, forward, log, patch, read, scale, token, update};
 use crate::objects::Commit;
 
 /// Subresources of pods that have no answer yet, and what they are called.
-const NOT_YET: [(&str, &str); 5] = [
+const NOT_YET: [(&str, &str); 4] = [
     ("attach", "attaching to containers"),
     ("ephemeralcontainers", "ephemeral containers"),
     ("exec", "running commands in containers"),
-    ("portforward", "port forwarding"),
     ("proxy", "proxying to pods"),
 ];
 
@@ -48,6 +47,9 @@ pub(crate) async fn answer(
         (Some(target), Verb::Patch) => patch::patch(api, on, target, call).await,
         (None, Verb::Create) if name == "token" => token::create(api, on, call).await,
         (None, Verb::Get) if name == "log" => log::get(api, on, call).await,
+        (None, Verb::Get | Verb::Create) if name == "portforward" => {
+            forward::connect(api, on, verb, call).await
+        }
         (None, Verb::Create) if name == "eviction" => evict(api, on, call).await,
         _ => Err(not_allowed()),
     }

@@ -42,6 +42,7 @@ impl Fixture {
             authority_pem: authority.0.pem(),
             identity: authority.issue("system:nodes"),
             groups: ["system:masters".to_owned()].into(),
+            pods: "127.42.0.0/16".parse().unwrap(),
         };
         let mut metrics = Registry::default();
         let counter: prometheus_client::metrics::counter::Counter = Default::default();

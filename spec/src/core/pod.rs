@@ -85,6 +85,7 @@ impl Resource for Pod {
                 Subresource::BINDING,
                 Subresource::EVICTION,
                 Subresource::LOG,
+                Subresource::PORT_FORWARD,
                 Subresource::STATUS,
             ])
         }

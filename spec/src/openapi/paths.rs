@@ -63,6 +63,7 @@ const LOG: Parameters = &[
     ("tailLines", "integer"),
     ("timestamps", "boolean"),
 ];
+const PORT_FORWARD: Parameters = &[("ports", "integer")];
 
 /// Adds the paths of a kind and the schemas they need.
 pub(super) fn add_kind(paths: &mut Paths, schemas: &mut Schemas<'_>, served: &GroupVersion, kind: &Kind) {
@@ -128,13 +129,8 @@ fn add_subresource(
     let is_custom = kind.defined_by.is_some();
     let operations = Operations { served, group_version_kind: body, noun, is_custom };
     let mut item = Map::new();
-    if subresource.name == "log" {
-        let mut operation = operations.operation("read", "get", LOG);
-        operation["responses"] = json!({
-            "200": {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}},
-            "401": {"description": "Unauthorized"},
-        });
-        item.insert("get".to_owned(), operation);
+    if subresource.streams {
+        operations.add_streams(&mut item, subresource);
     } else {
         let schema = match subresource.body {
             Some((group, version, kind)) => schemas.kind(group, version, kind),
@@ -213,6 +209,27 @@ impl Operations<'_> {
         }
         if has("patch") {
             item.insert("patch".to_owned(), self.patch(&schemas.patch(), own));
+        }
+    }
+
+    /// Adds what answers with text, or takes over the connection.
+    fn add_streams(&self, item: &mut Map<String, Value>, subresource: &Subresource) {
+        let mut add = |method: &str, mut operation: Value| {
+            operation["responses"] = json!({
+                "200": {"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}},
+                "401": {"description": "Unauthorized"},
+            });
+            item.insert(method.to_owned(), operation);
+        };
+        if subresource.name == "log" {
+            return add("get", self.operation("read", "get", LOG));
+        }
+        for (verb, method) in [("create", "post"), ("get", "get")] {
+            if subresource.verbs.contains(&verb) {
+                let noun = format!("{}{}", super::capitalized(method), self.noun);
+                let connect = Operations { noun, ..*self };
+                add(method, connect.operation("connect", "connect", PORT_FORWARD));
+            }
         }
     }
 

@@ -41,6 +41,8 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
     /// Group, version and kind of its bodies, where they differ from the object's.
     pub body: Option<(&'static str, &'static str, &'static str)>,
+    /// It answers with text, or takes over the connection, where others answer with an object.
+    pub streams: bool,
 }
 
 impl Subresource {
@@ -50,6 +52,7 @@ impl Subresource {
         target: Some(Target::Status),
         verbs: &["get", "patch", "update"],
         body: None,
+        streams: false,
     };
 
     /// The number of replicas of a workload.
@@ -58,6 +61,7 @@ impl Subresource {
         target: Some(Target::Scale),
         verbs: &["get", "patch", "update"],
         body: Some(("autoscaling", "v1", "Scale")),
+        streams: false,
     };
 
     /// A token that says who the bearer is.
@@ -66,10 +70,21 @@ impl Subresource {
         target: None,
         verbs: &["create"],
         body: Some(("authentication.k8s.io", "v1", "TokenRequest")),
+        streams: false,
     };
 
     /// Output of a container.
-    pub const LOG: Subresource = Subresource { name: "log", target: None, verbs: &["get"], body: None };
+    pub const LOG: Subresource =
+        Subresource { name: "log", target: None, verbs: &["get"], body: None, streams: true };
+
+    /// Connections into the pod, over an upgraded connection of the client.
+    pub const PORT_FORWARD: Subresource = Subresource {
+        name: "portforward",
+        target: None,
+        verbs: &["create", "get"],
+        body: Some(("", "v1", "PodPortForwardOptions")),
+        streams: true,
+    };
 
     /// The scheduler's decision.
     pub const BINDING: Subresource = Subresource {
@@ -77,6 +92,7 @@ impl Subresource {
         target: Some(Target::Binding),
         verbs: &["create"],
         body: Some(("", "v1", "Binding")),
+        streams: false,
     };
 
     /// Deleting the pod as far as its disruption budget allows.
@@ -85,11 +101,17 @@ impl Subresource {
         target: None,
         verbs: &["create"],
         body: Some(("policy", "v1", "Eviction")),
+        streams: false,
     };
 
     /// The finalizers that hold a namespace until its content is gone.
-    pub const FINALIZE: Subresource =
-        Subresource { name: "finalize", target: Some(Target::Finalize), verbs: &["update"], body: None };
+    pub const FINALIZE: Subresource = Subresource {
+        name: "finalize",
+        target: Some(Target::Finalize),
+        verbs: &["update"],
+        body: None,
+        streams: false,
+    };
 }
 
 /// Names and abilities of a kind. Built by [`Declaration::of`] and the methods that follow it.

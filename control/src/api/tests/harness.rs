@@ -44,6 +44,7 @@ impl NodeApi for EchoNode {
         &'a self,
         node: &'a Node,
         path_and_query: &'a str,
+        _: HeaderMap,
     ) -> BoxFuture<'a, Result<http::Response<ResponseBody>, NodeUnreachable>> {
         let name = node.metadata.name.clone().unwrap_or_default();
         let text = Bytes::from(format!("{name} {path_and_query}\n"));
