@@ -202,8 +202,8 @@ impl Node {
         let local = LocalPods::default();
         let mut registry = metrics::registry(&runtime);
         let counted = registry.sub_registry_with_prefix("isopod_proxy");
-        let proxy = proxy(&config, range.clone(), local.clone(), counted)?;
-        let server = Server::bind(server_config(&config, &range), logs.clone(), registry).await?;
+        let proxy = proxy(&config, range, local.clone(), counted)?;
+        let server = Server::bind(server_config(&config, range), logs.clone(), registry).await?;
         let (events, event_writer) = Events::new(client.clone(), &config.name);
         let (services, service_watch) = Services::new(client.clone());
         let server_address = server.address().unwrap_or(SocketAddr::new(config.address, 0));
@@ -393,14 +393,14 @@ fn may_pass(error: &kube::Error) -> bool {
     }
 }
 
-fn server_config(config: &Config, pods: &Range) -> server::Config {
+fn server_config(config: &Config, pods: Range) -> server::Config {
     server::Config {
         // The port is told to the API with the node's status, so that several nodes fit on one machine.
         listen: SocketAddr::new(config.address, 0),
         authority_pem: config.authority_pem.clone(),
         identity: server_identity(config),
         groups: BTreeSet::from(["system:masters".to_owned()]),
-        pods: pods.clone(),
+        pods,
     }
 }
 

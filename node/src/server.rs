@@ -115,7 +115,7 @@ impl Server {
     /// Answers until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
         let connections = TaskTracker::new();
-        let forwarding = Forwarding::new(self.pods.clone(), shutdown.clone());
+        let forwarding = Forwarding::new(self.pods, shutdown.clone());
         while let Some(accepted) = shutdown.run_until_cancelled(self.listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
