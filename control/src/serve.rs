@@ -122,12 +122,7 @@ async fn connection(
         async move { Ok::<_, std::convert::Infallible>(answered.await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_TIMEOUT)
-        .max_headers(128)
-        .pipeline_flush(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT).max_headers(128);
     builder
         .http2()
         .timer(TokioTimer::new())
