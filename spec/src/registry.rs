@@ -240,7 +240,7 @@ mod tests {
             /registry/core/nodes/ v1/Node [no]  Cluster below [status]
             /registry/core/persistentvolumes/ v1/PersistentVolume [pv]  Cluster below [status]
             /registry/core/persistentvolumeclaims/ v1/PersistentVolumeClaim [pvc]  Namespaced below [status]
-            /registry/core/pods/ v1/Pod [po] all Namespaced below [binding eviction log status]
+            /registry/core/pods/ v1/Pod [po] all Namespaced below [binding eviction log portforward status]
             /registry/core/podtemplates/ v1/PodTemplate []  Namespaced below []
             /registry/core/replicationcontrollers/ v1/ReplicationController [rc] all Namespaced below [scale status]
             /registry/core/resourcequotas/ v1/ResourceQuota [quota]  Namespaced below [status]

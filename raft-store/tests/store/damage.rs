@@ -95,15 +95,27 @@ async fn a_missing_file_is_told_from_a_new_folder() {
 
 #[tokio::test]
 async fn a_format_of_a_later_release_is_left_alone() {
+    let (dir, segment, _) = written().await;
+    tamper(&segment, |bytes| {
+        bytes[8] = 200;
+        let checksum = crc32c::crc32c(&bytes[..36]).to_le_bytes();
+        bytes[36..40].copy_from_slice(&checksum);
+    });
+    let expected = format!("{} has format 200, this release knows formats up to 1", segment.display());
+    refused(dir.path(), &expected).await;
+}
+
+#[tokio::test]
+async fn a_format_that_no_checksum_proves_is_damage() {
     let (dir, segment, snapshot) = written().await;
-    for path in [segment, snapshot] {
+    for (path, reason) in [
+        (segment, "the header's checksum does not fit"),
+        (snapshot, "its format is one of a later release, or its first checksum does not fit"),
+    ] {
+        let whole = fs::read(&path).expect("readable");
         tamper(&path, |bytes| bytes[8] = 200);
-        refused(
-            dir.path(),
-            &format!("{} has format 200, this release knows formats up to 1", path.display()),
-        )
-        .await;
-        tamper(&path, |bytes| bytes[8] = 1);
+        refused(dir.path(), reason).await;
+        fs::write(&path, whole).expect("it can be written");
     }
 }
 
