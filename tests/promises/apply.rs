@@ -124,8 +124,7 @@ fn controllers_and_nodes_own_what_they_write() {
     assert!(owned.contains(&"kube-controller-manager Update".to_owned()), "{owned:?}");
     let entries = web["metadata"]["managedFields"].as_array().expect("entries");
     let applied = entries.iter().find(|entry| entry["manager"] == "kubectl").expect("kubectl has an entry");
-    let fields =
-        &applied["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"];
+    let fields = &applied["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"];
     assert_eq!(fields["f:image"], json!({}), "{web}");
     assert_eq!(
         fields["f:ports"]["k:{\"containerPort\":80,\"protocol\":\"TCP\"}"]["."],

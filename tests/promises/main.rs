@@ -22,6 +22,7 @@ mod node_life;
 mod nodes;
 mod pages;
 mod probes;
+mod python;
 mod rbac;
 mod recovery;
 mod registry;
