@@ -32,10 +32,23 @@ pub(super) fn apply(current: Value, patch: Value) -> Result<Value, PatchError> {
     let mut patched = current;
     for operation in operations.0 {
         costs.add(&patched, &operation)?;
+        if is_absent_as_tested(&patched, &operation) {
+            continue;
+        }
         json_patch::patch_unsafe(&mut patched, std::slice::from_ref(&operation))
             .map_err(|error| PatchError::Rejected(describe(&operation, &error.kind)))?;
     }
     Ok(patched)
+}
+
+/// Whether the operation tests for null and the field is not there, which is the same to Kubernetes: clients so make
+/// sure that they are the first to write a field.
+fn is_absent_as_tested(object: &Value, operation: &PatchOperation) -> bool {
+    let PatchOperation::Test(test) = operation else { return false };
+    let parent = test.path.parent().and_then(|parent| object.pointer(parent.as_str()));
+    test.value.is_null()
+        && parent.is_some_and(Value::is_object)
+        && object.pointer(test.path.as_str()).is_none()
 }
 
 /// What the operations have cost so far.

@@ -41,6 +41,14 @@ fn json_patches_apply_in_order() {
             json!({"metadata": {"name": "b"}, "spec": {"list": [0, 2, 3], "a/b~": [0, 1, 2, 3]}}),
         ),
         (json!([{"op": "replace", "path": "", "value": {"x": 1}}]), json!({"x": 1})),
+        (
+            json!([
+                {"op": "test", "path": "/spec/new", "value": null},
+                {"op": "add", "path": "/spec/new", "value": null},
+                {"op": "test", "path": "/spec/new", "value": null},
+            ]),
+            json!({"metadata": {"name": "a"}, "spec": {"list": [1, 2], "new": null}}),
+        ),
     ] {
         assert_eq!(with(PatchType::Json, &object, &patch), Ok(expected), "{patch}");
     }
@@ -51,6 +59,16 @@ fn json_patches_that_do_not_fit_are_rejected_with_the_path() {
     let object = json!({"a": {"b": 1}, "list": []});
     for (operation, expected) in [
         (json!({"op": "test", "path": "/a/b", "value": 2}), "testing value /a/b failed: value did not match"),
+        (
+            json!({"op": "test", "path": "/a/b", "value": null}),
+            "testing value /a/b failed: value did not match",
+        ),
+        (json!({"op": "test", "path": "/a/c", "value": 2}), "testing value /a/c failed: path is invalid"),
+        (json!({"op": "test", "path": "/x/y", "value": null}), "testing value /x/y failed: path is invalid"),
+        (
+            json!({"op": "test", "path": "/list/0", "value": null}),
+            "testing value /list/0 failed: path is invalid",
+        ),
         (json!({"op": "remove", "path": "/a/c"}), "remove operation does not apply: /a/c: path is invalid"),
         (
             json!({"op": "replace", "path": "/x", "value": 1}),
