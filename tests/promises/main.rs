@@ -20,6 +20,7 @@ mod members;
 mod misuse;
 mod node_life;
 mod nodes;
+mod operators;
 mod pages;
 mod probes;
 mod python;
