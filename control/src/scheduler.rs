@@ -19,6 +19,7 @@ mod spreading;
 mod surroundings;
 pub(crate) mod taints;
 mod tallies;
+mod telling;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ use self::pass::{Decision, pass};
 use self::pending::Pending;
 use self::picture::Picture;
 use self::refusal::Hopes;
+use self::telling::Telling;
 use self::write::{Fate, Outcome};
 use crate::cache::{Batch, Change};
 use crate::controllers::facts;
@@ -49,6 +51,8 @@ const PODS_PER_PASS: usize = 256;
 const PODS_PER_WRITE: usize = 64;
 /// Tasks that write at the same time; with that many under way, waiting pods wait.
 const WRITES_MAX: usize = 32;
+/// Tasks that tell refused pods why at the same time.
+const TELLERS_MAX: usize = 2;
 
 /// True when the node has the name and the labels that the pod insists on.
 pub(crate) fn is_selected(pod: &Pod, node: &Node) -> bool {
@@ -68,6 +72,8 @@ pub(crate) struct Scheduler {
     picture: Picture,
     pending: Pending,
     writing: JoinSet<Vec<Outcome>>,
+    telling: Telling,
+    tellers: JoinSet<()>,
     /// Passes over equally good nodes begin at another one each time.
     decided: usize,
 }
@@ -80,6 +86,8 @@ impl Scheduler {
             picture: Picture::default(),
             pending: Pending::default(),
             writing: JoinSet::new(),
+            telling: Telling::new(Instant::now()),
+            tellers: JoinSet::new(),
             decided: 0,
         }
     }
@@ -91,7 +99,9 @@ impl Scheduler {
                 self.observe(&batch);
             }
             let has_more = self.decide();
+            self.tell();
             let due = if self.writing.len() < WRITES_MAX { self.pending.next_due() } else { None };
+            let tell = if self.tellers.len() < TELLERS_MAX { self.telling.due() } else { None };
             // Every branch is cancel-safe: channels, the set and the timer keep what they hold.
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -100,7 +110,13 @@ impl Scheduler {
                     None => return,
                 },
                 Some(written) = self.writing.join_next() => self.finish(written),
+                Some(told) = self.tellers.join_next() => {
+                    if let Err(error) = told {
+                        tracing::error!(%error, "telling refused pods why ended in a panic");
+                    }
+                }
                 () = sleep_until(due) => {}
+                () = sleep_until(tell) => {}
                 () = tokio::task::yield_now(), if has_more => {}
             }
         }
@@ -136,11 +152,31 @@ impl Scheduler {
         let pods = self.pending.take(PODS_PER_PASS);
         let decisions = pass(&mut self.picture, &pods, self.decided);
         self.decided = self.decided.wrapping_add(pods.len());
-        let decided: Vec<_> = pods.into_iter().zip(decisions).collect();
-        for some in decided.chunks(PODS_PER_WRITE) {
+        let mut to_write = Vec::with_capacity(pods.len());
+        for (candidate, decision) in pods.into_iter().zip(decisions) {
+            match decision {
+                Decision::Refuse { refusal, kept } => {
+                    self.pending.refused(&candidate.key, refusal.hopes, now);
+                    self.telling.push(candidate.key, (refusal, kept));
+                }
+                decision => to_write.push((candidate, decision)),
+            }
+        }
+        for some in to_write.chunks(PODS_PER_WRITE) {
             self.writing.spawn(write::write(self.shell.clone(), some.to_vec()));
         }
         self.writing.len() < WRITES_MAX && self.pending.has_active(now)
+    }
+
+    /// Lets some refused pods know why.
+    fn tell(&mut self) {
+        if self.tellers.len() >= TELLERS_MAX {
+            return;
+        }
+        let told = self.telling.take(Instant::now(), |key| self.pending.refused_pod(key));
+        if !told.is_empty() {
+            self.tellers.spawn(write::tell_refused(self.shell.clone(), told));
+        }
     }
 
     fn finish(&mut self, written: Result<Vec<Outcome>, JoinError>) {

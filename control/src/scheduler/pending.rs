@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -130,6 +131,12 @@ impl Pending {
     pub(super) fn refused(&mut self, key: &ObjectKey, hopes: Hopes, now: Instant) {
         let not_before = now + self.backoff(key);
         self.park(key, not_before, now + PARKED_MAX, hopes);
+    }
+
+    /// The pod of this name as it is now, while it waits because no node could take it.
+    pub(super) fn refused_pod(&self, key: &ObjectKey) -> Option<Arc<Pod>> {
+        let waiting = self.waiting.get(key)?;
+        matches!(waiting.stage, Stage::Parked { .. }).then(|| waiting.candidate.pod.clone())
     }
 
     /// The decision could not be written: the pod is tried again soon.

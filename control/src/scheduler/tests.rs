@@ -6,6 +6,7 @@ mod naive;
 mod preemption;
 mod queue;
 mod rules;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Carries decisions out: bindings, and the condition and event that say why there is none.
 
+use std::sync::Arc;
+
 use futures::future::join_all;
 use isopod_spec::status::Status;
 use jiff::Timestamp;
@@ -10,6 +12,7 @@ use super::pass::{Candidate, Decision};
 use super::pending::SCHEDULER;
 use super::preemption::Victim;
 use super::refusal::{Hopes, Refusal};
+use super::telling::Reason;
 use crate::cache::ObjectKey;
 use crate::controllers::runner::Shell;
 use crate::controllers::{facts, outcome};
@@ -45,12 +48,13 @@ pub(super) async fn write(shell: Shell, decided: Vec<Decided>) -> Vec<Outcome> {
             let fate = match decision {
                 Decision::Bind(node) => bind(shell, &candidate, &node).await,
                 Decision::Refuse { refusal, kept } => {
-                    refuse(shell, &candidate, &refusal, kept.as_deref()).await
+                    refuse(shell, &candidate.pod, &refusal, kept.as_deref()).await;
+                    Fate::Refused(refusal.hopes)
                 }
                 Decision::Preempt { node, victims, refusal } => {
                     spared = preempt(shell, &candidate, &node, &victims).await;
-                    let refused = refuse(shell, &candidate, &refusal, Some(&node)).await;
-                    if spared.is_empty() { refused } else { Fate::Failed }
+                    refuse(shell, &candidate.pod, &refusal, Some(&node)).await;
+                    if spared.is_empty() { Fate::Refused(refusal.hopes) } else { Fate::Failed }
                 }
             };
             Outcome { key: candidate.key, fate, spared }
@@ -73,14 +77,23 @@ async fn bind(shell: &Shell, candidate: &Candidate, node: &str) -> Fate {
     }
 }
 
-async fn refuse(shell: &Shell, candidate: &Candidate, refusal: &Refusal, node: Option<&str>) -> Fate {
+/// Tells pods why they have no node.
+pub(super) async fn tell_refused(shell: Shell, told: Vec<(Arc<Pod>, Reason)>) {
+    let shell = &shell;
+    let told = told.into_iter().map(|(pod, (refusal, kept))| async move {
+        refuse(shell, &pod, &refusal, kept.as_deref()).await;
+    });
+    join_all(told).await;
+}
+
+async fn refuse(shell: &Shell, pod: &Pod, refusal: &Refusal, node: Option<&str>) {
     let message = &*refusal.message;
-    tell(shell, &candidate.pod, Level::Warning, "FailedScheduling", message.to_owned());
-    if let Err(status) = note_refusal(shell, &candidate.pod, message, node).await {
+    tell(shell, pod, Level::Warning, "FailedScheduling", message.to_owned());
+    if let Err(status) = note_refusal(shell, pod, message, node).await {
         // Somebody else changed the pod: the condition is written at the next refusal.
-        tracing::debug!(pod = %candidate.key, %status, "a refusal was not noted");
+        let key = ObjectKey::of(&pod.metadata);
+        tracing::debug!(pod = %key, %status, "a refusal was not noted");
     }
-    Fate::Refused(refusal.hopes)
 }
 
 /// Says in the pod's status why it has no node, and on which one room is kept for it.
