@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use isopod_control::run::{Beginning, Config, Member};
+use isopod_control::run::{Beginning, Config, Limits, Member};
 use isopod_control::security::ca::LIFE;
 use isopod_node::proxy::Sharing;
 use isopod_node::run::{Config as NodeConfig, Node};
@@ -47,6 +47,7 @@ impl Cluster {
             name: None,
             service_cidr: Some(args.service_cidr.clone()),
             node_certificate_life: LIFE,
+            limits: Limits::default(),
         }))
         .await?;
         let mut cluster = Cluster {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use isopod_control::membership::token::JoinToken;
-use isopod_control::run::{Began, Beginning, Config, Member};
+use isopod_control::run::{Began, Beginning, Config, Limits, Member};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -53,9 +53,22 @@ pub(crate) struct Args {
     /// How long the certificates of nodes last, as 30m, 12h or 365d; a node renews its own after two thirds of it
     #[arg(long, env = "ISOPOD_NODE_CERTIFICATE_TTL", value_name = "TIME", default_value = "365d", value_parser = certificate_life)]
     node_certificate_ttl: Duration,
+    /// Requests that read which are worked on at once; each kind of caller has a share (docs/overload.md)
+    #[arg(long, env = "ISOPOD_MAX_REQUESTS_INFLIGHT", value_name = "N", default_value_t = Limits::default().reads, value_parser = inflight)]
+    max_requests_inflight: usize,
+    /// Requests that write which are worked on at once
+    #[arg(long, env = "ISOPOD_MAX_MUTATING_REQUESTS_INFLIGHT", value_name = "N", default_value_t = Limits::default().writes, value_parser = inflight)]
+    max_mutating_requests_inflight: usize,
     /// Form of the banner
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+}
+
+/// Every kind of caller needs at least one.
+fn inflight(text: &str) -> Result<usize, String> {
+    let bounds = 20..=100_000;
+    let number = text.parse().map_err(|_| "it must be a number".to_owned())?;
+    if bounds.contains(&number) { Ok(number) } else { Err("it must be from 20 to 100000".to_owned()) }
 }
 
 /// A node asks for new certificates some seconds before the old ones end, and nobody looks after the machine for years.
@@ -94,6 +107,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         name: args.name,
         service_cidr: args.service_cidr,
         node_certificate_life: args.node_certificate_ttl,
+        limits: Limits { reads: args.max_requests_inflight, writes: args.max_mutating_requests_inflight },
     };
     let member = Box::pin(Member::start(config)).await?;
     report(&member, &beginning);

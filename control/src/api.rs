@@ -50,7 +50,6 @@ use http_body_util::BodyExt as _;
 use isopod_spec::resource::Kind;
 use isopod_spec::status::Status;
 use prometheus_client::registry::Registry;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::call::Call;
@@ -58,7 +57,6 @@ use self::decoded::Decoded;
 pub use self::discovery::Build;
 use self::forward::Tunnels;
 use self::health::Check;
-use self::load::Load;
 pub use self::log::{NodeApi, NodeUnreachable};
 use self::metrics::{Metrics, Subject};
 use self::reply::Reply;
@@ -66,11 +64,10 @@ pub use self::reply::{BoxError, ResponseBody};
 use self::restrict::Caller;
 use self::route::Route;
 use self::verb::Verb;
+use crate::fairness::{Fairness, FlowControl, Limits};
 use crate::objects::{Commit, Objects};
+use crate::security::identity::ANONYMOUS;
 use crate::security::{Access, Identity};
-
-/// Watches open at once on one member; each costs some kilobytes.
-const WATCHES_MAX: usize = 20_000;
 
 /// What the API of a member is made of.
 pub struct Config {
@@ -86,9 +83,15 @@ pub struct Config {
     pub build: Build,
     /// Metrics of the process's other parts, which `/metrics` shows too.
     pub metrics: Registry,
+    /// How many requests are worked on at once.
+    pub limits: Limits,
     /// When it is cancelled, watches end and `/readyz` fails.
     pub shutdown: CancellationToken,
 }
+
+/// Marks an answer to somebody who has shown who they are, on a connection that does not say it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known;
 
 /// The API of one member.
 pub struct Api {
@@ -98,8 +101,7 @@ pub struct Api {
     address: String,
     build: Build,
     metrics: Metrics,
-    load: Load,
-    watches: Arc<Semaphore>,
+    fairness: Arc<Fairness>,
     tunnels: Tunnels,
     decoded: Arc<Decoded>,
     openapi: openapi::Served,
@@ -122,7 +124,9 @@ pub(crate) struct Addressed<'a> {
 impl Api {
     /// The API over a member's objects.
     pub fn new(config: Config) -> Api {
-        let Config { objects, access, nodes, address, build, metrics, shutdown } = config;
+        let Config { objects, access, nodes, address, build, mut metrics, limits, shutdown } = config;
+        let fairness = Arc::new(Fairness::new(limits));
+        metrics.register_collector(Box::new(FlowControl(Arc::clone(&fairness))));
         let facts = discovery::build_facts(&build);
         let served = objects.clone();
         let kinds = Box::new(move || served.kinds());
@@ -134,8 +138,7 @@ impl Api {
             address,
             build,
             metrics,
-            load: Load::default(),
-            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            fairness,
             tunnels: Tunnels::new(shutdown.clone()),
             decoded: Arc::default(),
             openapi: openapi::Served::default(),
@@ -175,7 +178,7 @@ where
 
 async fn answer(api: &Api, mut call: Call) -> Response<ResponseBody> {
     let (wishes, audit_id, began) = (call.wishes(), call.audit_id(), Instant::now());
-    let route = route::parse(&call.path);
+    let (route, was_known) = (route::parse(&call.path), call.identity.user != ANONYMOUS);
     let open = api.metrics.begin(!matches!(call.method, Method::GET | Method::HEAD));
     // A bug in one verb must not take down the connection's other requests.
     let outcome = AssertUnwindSafe(dispatch::dispatch(api, &route, &mut call).boxed()).catch_unwind().await;
@@ -200,7 +203,11 @@ async fn answer(api: &Api, mut call: Call) -> Response<ResponseBody> {
         "request answered"
     );
     api.metrics.answered(subject(api, &route, &call), call.commit() == Ok(Commit::DryRun), reply.code, took);
-    reply::respond(reply, wishes, &audit_id)
+    let mut response = reply::respond(reply, wishes, &audit_id, call.account.as_ref());
+    if !was_known && call.identity.user != ANONYMOUS {
+        response.extensions_mut().insert(Known);
+    }
+    response
 }
 
 /// What a request is about, in words of which there are few.

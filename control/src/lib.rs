@@ -7,6 +7,7 @@ mod cache;
 pub mod controllers;
 mod custom;
 mod events;
+mod fairness;
 pub mod leader;
 pub mod membership;
 mod node_client;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::begin::{Began, Beginning};
 use crate::admission::InvalidRange;
 use crate::bootstrap;
+pub use crate::fairness::Limits;
 use crate::leader::Singletons;
 use crate::membership::follow::Follower;
 use crate::membership::presence::Mourner;
@@ -53,6 +54,8 @@ pub struct Config {
     pub service_cidr: Option<String>,
     /// How long the certificates last that nodes get, who renew them after two thirds of it.
     pub node_certificate_life: Duration,
+    /// How many requests are worked on at once.
+    pub limits: Limits,
 }
 
 /// Why a member did not start.

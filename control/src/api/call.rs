@@ -1,5 +1,6 @@
 //! One request after its path is read: what every verb gets to see.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +16,7 @@ use isopod_spec::status::{GroupKind, Status};
 use super::negotiate::{self, Form, IncludeObject, MediaType};
 use super::query::Query;
 use super::reply::{BoxError, Wishes};
+use crate::fairness::{Account, Held, turned_away};
 use crate::objects::Commit;
 use crate::security::Identity;
 
@@ -23,6 +25,9 @@ pub(crate) type RequestBody = BoxBody<Bytes, BoxError>;
 
 /// Largest request body: upstream's bound.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
+
+/// A body counts as so many times its size while it is decoded, checked and admitted.
+const DECODED_GROWTH: usize = 4;
 
 /// Time in which a body must have arrived.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,7 +45,21 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     /// The connection, where the client asks to take it over.
     pub(crate) upgrade: Option<OnUpgrade>,
-    body: Option<RequestBody>,
+    /// What is held for the caller; `None` until it is known who that is.
+    pub(crate) account: Option<Arc<Account>>,
+    /// The body, counted until the request is answered.
+    held: Option<Held>,
+    body: Body,
+}
+
+/// How far a body has come.
+enum Body {
+    /// Nobody has asked for it.
+    Unread(RequestBody),
+    /// It is here, and counts as held until the request is answered.
+    Here(Bytes),
+    /// It was handed out.
+    Taken,
 }
 
 /// How unknown and duplicate fields of a body are treated.
@@ -60,7 +79,9 @@ impl Call {
             path: parts.uri.path().to_owned(),
             query: Query::parse(parts.uri.query()),
             headers: parts.headers,
-            body: Some(body),
+            account: None,
+            held: None,
+            body: Body::Unread(body),
         }
     }
 
@@ -140,20 +161,43 @@ impl Call {
             .ok_or_else(|| Status::unsupported_media_type(&MEDIA_TYPES))
     }
 
-    /// Reads the whole body, within bounds of size and time. The second call gets nothing.
-    pub(crate) async fn read_body(&mut self) -> Result<Bytes, Status> {
-        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
+    /// Waits until the body is here, within bounds of size, time, and what may be held for the caller. A connection that
+    /// is to be taken over has none.
+    pub(crate) async fn fetch_body(&mut self) -> Result<(), Status> {
+        if self.headers.contains_key(header::UPGRADE) || !matches!(self.body, Body::Unread(_)) {
+            return Ok(());
+        }
+        let Body::Unread(body) = std::mem::replace(&mut self.body, Body::Taken) else { return Ok(()) };
         let announced = self.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
             return Err(Status::too_large(BODY_BYTES_MAX));
         }
-        match tokio::time::timeout(BODY_TIMEOUT, collect(body, BODY_BYTES_MAX)).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(Uncollected::TooLarge)) => Err(Status::too_large(BODY_BYTES_MAX)),
-            Ok(Err(Uncollected::Broken(error))) => {
-                Err(Status::bad_request(format!("the body could not be read: {error}")))
+        let mut held = self.account.as_ref().map(|account| account.hold(0));
+        let collected = collect(body, BODY_BYTES_MAX, |bytes| match &mut held {
+            Some(held) => held.grow(bytes * DECODED_GROWTH),
+            None => true,
+        });
+        let bytes = match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(Uncollected::TooLarge)) => return Err(Status::too_large(BODY_BYTES_MAX)),
+            Ok(Err(Uncollected::NoRoom)) => {
+                return Err(turned_away("the bodies of requests take as much memory as they may"));
             }
-            Err(_) => Err(Status::timeout("the request's body did not arrive in time", 1)),
+            Ok(Err(Uncollected::Broken(error))) => {
+                return Err(Status::bad_request(format!("the body could not be read: {error}")));
+            }
+            Err(_) => return Err(Status::timeout("the request's body did not arrive in time", 1)),
+        };
+        (self.held, self.body) = (held, Body::Here(bytes));
+        Ok(())
+    }
+
+    /// The whole body. The second call gets nothing.
+    pub(crate) async fn read_body(&mut self) -> Result<Bytes, Status> {
+        self.fetch_body().await?;
+        match std::mem::replace(&mut self.body, Body::Taken) {
+            Body::Here(bytes) => Ok(bytes),
+            Body::Unread(_) | Body::Taken => Ok(Bytes::new()),
         }
     }
 }
@@ -162,12 +206,18 @@ impl Call {
 pub(crate) enum Uncollected {
     /// It has more bytes than it may have.
     TooLarge,
+    /// No more may be held.
+    NoRoom,
     /// The connection broke.
     Broken(BoxError),
 }
 
-/// Reads a body of at most `bytes_max` bytes.
-pub(crate) async fn collect<B>(mut body: B, bytes_max: usize) -> Result<Bytes, Uncollected>
+/// Reads a body of at most `bytes_max` bytes; `may_hold` is asked before each piece is kept.
+pub(crate) async fn collect<B>(
+    mut body: B,
+    bytes_max: usize,
+    mut may_hold: impl FnMut(usize) -> bool,
+) -> Result<Bytes, Uncollected>
 where
     B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin,
 {
@@ -176,6 +226,9 @@ where
         let Ok(data) = frame.map_err(Uncollected::Broken)?.into_data() else { continue };
         if collected.len() + data.len() > bytes_max {
             return Err(Uncollected::TooLarge);
+        }
+        if !may_hold(data.len()) {
+            return Err(Uncollected::NoRoom);
         }
         if collected.is_empty() && body.is_end_stream() {
             return Ok(data);

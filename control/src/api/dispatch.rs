@@ -10,13 +10,14 @@ use isopod_spec::status::{GroupResource, Status};
 use super::call::Call;
 use super::discovery::Groups;
 use super::negotiate::Form;
-use super::reply::Reply;
+use super::reply::{Content, Reply};
 use super::route::{ResourcePath, Route};
 use super::verb::Verb;
 use super::{
     Addressed, Api, create, delete, discovery, health, list, load, openapi, openid, patch, read, review,
     subresource, update, watch,
 };
+use crate::fairness::{Account, Lasting, Share, turned_away};
 use crate::security::{Attributes, Decision, ResourceAttributes};
 
 /// Answers a request.
@@ -25,8 +26,7 @@ pub(crate) async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Resul
     if let Route::Resource(path) = route {
         let verb = Verb::of(path, call).ok_or_else(|| not_allowed(path, &call.method))?;
         allow_resource(api, call, path, verb).await?;
-        let allowed = load::time_allowed(&call.query);
-        return api.load.run(verb.share(), allowed, resource(api, path, verb, call)).await;
+        return in_turn(api, path, verb, call).await;
     }
     allow_path(api, call).await?;
     if !matches!(call.method, Method::GET | Method::HEAD) {
@@ -35,6 +35,17 @@ pub(crate) async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Resul
     match route {
         Route::Version => Ok(discovery::version(&api.build)),
         Route::Health(probe, check) => Ok(health::answer(api, *probe, check.as_deref(), call)),
+        _ => {
+            let account = api.fairness.account(&call.identity);
+            let allowed = load::time_allowed(&call.query);
+            api.fairness.run(&account, Share::Read, allowed, about(api, route, call)).await
+        }
+    }
+}
+
+/// What there is to know about the cluster, besides its objects.
+async fn about(api: &Api, route: &Route, call: &Call) -> Result<Reply, Status> {
+    match route {
         Route::Metrics => Ok(api.metrics.answer()),
         Route::OpenIdConfiguration => Ok(openid::configuration(&api.address)),
         Route::OpenIdKeys => Ok(openid::keys(api.access.tokens().key())),
@@ -42,6 +53,32 @@ pub(crate) async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Resul
         Route::Unknown | Route::Resource(_) => Err(Status::no_such_resource()),
         _ => described(api, route, call).await,
     }
+}
+
+/// A request for objects, when its caller's turn comes.
+async fn in_turn(api: &Api, path: &ResourcePath, verb: Verb, call: &mut Call) -> Result<Reply, Status> {
+    let account = api.fairness.account(&call.identity);
+    call.account = Some(Arc::clone(&account));
+    let share = verb.share();
+    if share == Share::Write {
+        // Before its turn: a client that sends slowly keeps nobody else waiting.
+        call.fetch_body().await?;
+    }
+    let lasting = match verb {
+        Verb::Watch => Some(begin_lasting(&account)?),
+        _ => None,
+    };
+    let allowed = load::time_allowed(&call.query);
+    let reply = api.fairness.run(&account, share, allowed, resource(api, path, verb, call)).await?;
+    match (lasting, &reply.content) {
+        (None, Content::Live(_)) => Ok(reply.during(begin_lasting(&account)?)),
+        (Some(lasting), _) => Ok(reply.during(lasting)),
+        (None, _) => Ok(reply),
+    }
+}
+
+fn begin_lasting(account: &Arc<Account>) -> Result<Lasting, Status> {
+    account.lasting().ok_or_else(|| turned_away("as many watches and logs are open as may be"))
 }
 
 /// What is served: never less than whoever asks has seen elsewhere.

@@ -85,7 +85,7 @@ async fn pass(answer: Response<ResponseBody>) -> Result<Reply, Status> {
 
 /// The node's reason not to answer.
 pub(super) async fn refused(code: StatusCode, body: ResponseBody) -> Status {
-    let text = collect(body, ERROR_BYTES_MAX).await.unwrap_or_default();
+    let text = collect(body, ERROR_BYTES_MAX, |_| true).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     match code {
         StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => Status::bad_request(text),

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -15,6 +16,8 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use isopod_spec::status::Status;
+
+use crate::fairness::{Account, Lasting};
 
 /// An error of a body that is being sent: the connection ends.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -89,6 +92,17 @@ impl Reply {
         self
     }
 
+    /// The same, counted as a request that lasts until its stream has ended.
+    pub(crate) fn during(mut self, lasting: Lasting) -> Reply {
+        if let Content::Live(stream) = self.content {
+            let counted = stream.inspect(move |_| {
+                let _ = &lasting;
+            });
+            self.content = Content::Live(counted.boxed());
+        }
+        self
+    }
+
     /// The same with warnings for the client.
     pub(crate) fn warn(mut self, warnings: Vec<String>) -> Reply {
         self.warnings.extend(warnings);
@@ -107,12 +121,17 @@ pub(crate) struct Wishes {
     pub(crate) head: bool,
 }
 
-/// Turns an answer into an HTTP response.
-pub(crate) fn respond(reply: Reply, wishes: Wishes, audit_id: &HeaderValue) -> Response<ResponseBody> {
+/// Turns an answer into an HTTP response, which counts on the caller's account until it was taken.
+pub(crate) fn respond(
+    reply: Reply,
+    wishes: Wishes,
+    audit_id: &HeaderValue,
+    account: Option<&Arc<Account>>,
+) -> Response<ResponseBody> {
     let Reply { code, content_type, headers, warnings, content } = reply;
     let content = if wishes.pretty && content_type == JSON { indented(content) } else { content };
     let (content, is_gzip) = if wishes.gzip { compressed(content) } else { (content, false) };
-    let mut response = Response::new(body(content, wishes.head));
+    let mut response = Response::new(body(content, wishes.head, account));
     *response.status_mut() = code;
     let out = response.headers_mut();
     out.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
@@ -129,12 +148,20 @@ pub(crate) fn respond(reply: Reply, wishes: Wishes, audit_id: &HeaderValue) -> R
     response
 }
 
-fn body(content: Content, head: bool) -> ResponseBody {
+fn body(content: Content, head: bool, account: Option<&Arc<Account>>) -> ResponseBody {
+    let counted = {
+        let account = account.cloned();
+        move |bytes| match &account {
+            Some(account) => account.counted(bytes),
+            None => bytes,
+        }
+    };
     match content {
         _ if head => Full::new(Bytes::new()).map_err(never).boxed_unsync(),
-        Content::Whole(bytes) => Full::new(bytes).map_err(never).boxed_unsync(),
+        Content::Whole(bytes) => Full::new(counted(bytes)).map_err(never).boxed_unsync(),
         Content::Chunks(stream) | Content::Live(stream) => {
-            StreamBody::new(stream.map(|chunk| chunk.map(Frame::data))).boxed_unsync()
+            let frames = stream.map(move |chunk| chunk.map(|bytes| Frame::data(counted(bytes))));
+            StreamBody::new(frames).boxed_unsync()
         }
     }
 }
@@ -297,7 +324,7 @@ mod tests {
         for content in [Content::Whole(large.clone()), chunks] {
             let (content, is_gzip) = compressed(content);
             assert!(is_gzip);
-            let zipped = body(content, false).collect().await.expect("a body").to_bytes();
+            let zipped = body(content, false, None).collect().await.expect("a body").to_bytes();
             let mut plain = Vec::new();
             flate2::read::GzDecoder::new(&*zipped).read_to_end(&mut plain).expect("gzip");
             assert_eq!(plain, large);

@@ -3,8 +3,8 @@
 use http::Method;
 
 use super::call::Call;
-use super::load::Share;
 use super::route::ResourcePath;
+use crate::fairness::Share;
 
 /// What a request does, in the words of RBAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

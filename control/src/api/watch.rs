@@ -15,7 +15,6 @@ use isopod_spec::resource::Kind;
 use isopod_spec::status::Status;
 use k8s_openapi::jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -47,9 +46,6 @@ pub(crate) async fn watch(
     let (form, include) = call.form()?;
     let options = options::watch(&call.query)?;
     let selection = Selection::parse(kind, &call.query)?;
-    let permit = Arc::clone(&api.watches).try_acquire_owned();
-    let permit =
-        permit.map_err(|_| Status::too_many_requests("too many watches, please try again later", 5))?;
     let range = selection.range(kind, namespace);
     let (initial, from) = match options.from {
         WatchFrom::State(at) => {
@@ -93,7 +89,6 @@ pub(crate) async fn watch(
         has_ended: false,
         sent: api.metrics.events_of(&kind.group, &kind.version, &kind.plural),
         _open: api.metrics.begin_longrunning(&subject),
-        _permit: permit,
     };
     let events = stream::unfold(watching, |mut watching| async {
         let chunk = watching.next_chunk().await?;
@@ -136,7 +131,6 @@ struct Watching {
     has_ended: bool,
     sent: Counter,
     _open: Open,
-    _permit: OwnedSemaphorePermit,
 }
 
 /// What a watcher waits for.

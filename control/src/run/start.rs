@@ -162,6 +162,7 @@ impl Parts<'_> {
                 address: api.advertised.clone(),
                 build: api::Build { version: env!("CARGO_PKG_VERSION").into(), commit: String::new() },
                 metrics,
+                limits: self.config.limits,
                 shutdown: draining,
             })),
             access,

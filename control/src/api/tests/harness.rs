@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Policy;
 use crate::api::{Api, Build, Config, NodeApi, NodeUnreachable, ResponseBody, handle};
+use crate::fairness::Limits;
 use crate::objects::Objects;
 use crate::security::{Access, Identity, SigningKey};
 
@@ -120,6 +121,7 @@ impl Member {
             address: "127.0.0.1:6443".to_owned(),
             build: Build { version: "0.0.0".to_owned(), commit: String::new() },
             metrics: Registry::default(),
+            limits: Limits::default(),
             shutdown: shutdown.clone(),
         }));
         let member = Member { api, objects, shutdown, _folder: folder };
