@@ -1,3 +1,5 @@
+//! Turns, places in full queues, and what is held for each caller.
+
 use std::time::Duration;
 
 use bytes::Bytes;
