@@ -28,12 +28,17 @@ fn is_special(byte: u8) -> bool {
     matches!(byte, b'=' | b'!' | b'(' | b')' | b',' | b'>' | b'<')
 }
 
+/// Upstream's notion of blanks: a form feed is none, and so a part of a word.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
 fn tokens(text: &str) -> Vec<Token<'_>> {
     let bytes = text.as_bytes();
     let (mut tokens, mut at) = (Vec::new(), 0);
     while at < bytes.len() {
         let start = at;
-        if matches!(bytes[at], b' ' | b'\t' | b'\r' | b'\n') {
+        if is_blank(bytes[at]) {
             at += 1;
         } else if is_special(bytes[at]) {
             let longest =
@@ -41,7 +46,7 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
             at += longest.map_or(1, str::len);
             tokens.push(longest.map_or(Token::Nonsense(&text[start..at]), Token::Symbol));
         } else {
-            while at < bytes.len() && !is_special(bytes[at]) && !bytes[at].is_ascii_whitespace() {
+            while at < bytes.len() && !is_special(bytes[at]) && !is_blank(bytes[at]) {
                 at += 1;
             }
             tokens.push(Token::Word(&text[start..at]));

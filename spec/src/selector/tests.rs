@@ -165,3 +165,10 @@ fn field_selectors_match_known_fields_only() {
     );
     assert!(FieldSelector::parse("status.phase=x", kind_of::<ConfigMap>()).is_err());
 }
+
+#[test]
+fn a_form_feed_is_no_blank_and_ends_nothing() {
+    for text in ["a=\u{c}b", "\u{c}", "a\u{c}"] {
+        assert!(Selector::parse(text).is_err(), "{text:?}");
+    }
+}
