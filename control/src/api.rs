@@ -247,4 +247,6 @@ fn method_word(method: &Method) -> &'static str {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

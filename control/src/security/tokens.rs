@@ -107,7 +107,7 @@ impl Tokens {
     }
 
     /// What the token says, once it is known that this cluster has said it.
-    fn verified(&self, token: &str) -> Result<Arc<Claims>, Refused> {
+    pub(crate) fn verified(&self, token: &str) -> Result<Arc<Claims>, Refused> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Refused::Malformed);
         }
