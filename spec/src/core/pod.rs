@@ -13,6 +13,7 @@ use crate::field_error::{FieldErrors, Path};
 use crate::resource::{Declaration, Resource, Subresource, Target};
 use crate::table::{Cell, Column, RowCondition};
 
+pub mod annotations;
 pub mod binding;
 mod containers;
 mod defaults;
@@ -139,6 +140,8 @@ impl Resource for Pod {
     }
 
     fn validate(&self, errors: &mut FieldErrors) {
+        let metadata = Path::new("metadata");
+        annotations::validate(self.metadata.annotations.as_ref(), &metadata.child("annotations"), errors);
         match &self.spec {
             None => errors.required(&SPEC.child("containers"), ""),
             Some(spec) => validate::spec(spec, &SPEC, errors),

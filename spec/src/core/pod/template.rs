@@ -19,7 +19,9 @@ pub(crate) fn validate_template(template: &PodTemplateSpec, path: &Path<'_>, err
         meta::validate_labels(labels, &metadata.child("labels"), errors);
     }
     if let Some(annotations) = template.metadata.as_ref().and_then(|meta| meta.annotations.as_ref()) {
-        meta::validate_annotations(annotations, &metadata.child("annotations"), errors);
+        let path = metadata.child("annotations");
+        meta::validate_annotations(annotations, &path, errors);
+        super::annotations::validate(Some(annotations), &path, errors);
     }
     match &template.spec {
         None => errors.required(&path.child("spec").child("containers"), ""),
