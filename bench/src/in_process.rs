@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty};
 use isopod_node::local::{Body, Caller, Outbound, OutboundError, PodIdentity, empty_body};
 use isopod_node::logs::{Logs, PodRef};
-use isopod_node::runtime::{Config, Container, ContainerSpec, Runtime};
+use isopod_node::runtime::{Config, Container, ContainerSpec, Instances, Runtime};
 use sha2::{Digest as _, Sha256};
 
 use crate::bench::Bench;
@@ -87,6 +87,8 @@ async fn container(folder: &Path, wasm: Vec<u8>, env: Vec<(String, String)>) -> 
         mounts: vec![],
         memory_limit_bytes: Some(64 << 20),
         cpu_limit_millis: None,
+        config: vec![],
+        instances: Instances::Fresh,
         logs: Logs::new(folder.join("logs")).open(&pod_ref, "bench", 0),
     };
     Ok(runtime.start(spec, Arc::new(NoNetwork))?)

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use self::artifact::{Artifacts, CompileLimits, Entry};
 use self::cache::CodeCache;
@@ -46,6 +46,8 @@ use self::http::HttpContainer;
 use self::limits::HostLimits;
 use self::ticker::Ticker;
 use crate::local::Outbound;
+
+pub use isopod_spec::core::pod::annotations::{Instances, Reuse};
 
 pub use self::artifact::{Artifact, PrepareError};
 pub use self::container::{Container, ContainerSpec, Reason, State, Traps};
@@ -147,6 +149,7 @@ impl Runtime {
             engine,
             instances: Arc::new(Semaphore::new(live_instances as usize)),
             waiting: AtomicUsize::new(0),
+            wanted: Notify::new(),
             trapped: AtomicU64::new(0),
             out_of_memory: AtomicU64::new(0),
             handle: tokio::runtime::Handle::current(),
@@ -177,6 +180,7 @@ impl Runtime {
             mounts: spec.mounts,
             memory_limit_bytes: spec.memory_limit_bytes,
             logs: spec.logs,
+            config: spec.config.into_iter().collect(),
             outbound,
         });
         let state = watch::Sender::new(State::Running { started_at: Timestamp::now() });
@@ -186,7 +190,7 @@ impl Runtime {
         let kind = match &spec.artifact.entry {
             Entry::Http(component) => {
                 let (host, component) = (self.host.clone(), component.clone());
-                Kind::Http(HttpContainer::new(host, component, grants, cpu.clone(), log))
+                Kind::Http(HttpContainer::new(host, component, grants, cpu.clone(), log, spec.instances))
             }
             Entry::Command(component) => {
                 let Ok(instance) = self.host.instances.clone().try_acquire_owned() else {

@@ -4,11 +4,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use isopod_spec::core::pod::annotations;
 use isopod_spec::quantity::Amount;
 use k8s_openapi::api::core::v1::{Container as Declared, Pod};
 use tokio::sync::Semaphore;
 
-use super::env::{self, Host, Inputs};
+use super::env::{self, Host, Inputs, Objects, Reference};
 use super::events::{Events, Kind};
 use super::hooks;
 use super::pod::{Role, Slot, Termination, WaitingReason, spec};
@@ -186,8 +187,15 @@ impl Starter {
         let namespace = meta.namespace.clone().unwrap_or_default();
         let not_configured =
             |message: String| Refused { reason: WaitingReason::CreateContainerConfigError, message };
-        let objects = self.sources.fetch(&namespace, &env::references(&request.declared)).await;
+        let annotations = meta.annotations.as_ref();
+        let instances =
+            annotations::instances(annotations).map_err(|error| not_configured(error.to_string()))?;
+        let config_map = annotations::config(annotations);
+        let mut references = env::references(&request.declared);
+        references.extend(config_map.map(|name| Reference::ConfigMap(name.to_owned())));
+        let objects = self.sources.fetch(&namespace, &references).await;
         let objects = objects.map_err(|error| not_configured(error.to_string()))?;
+        let config = config_values(config_map, &objects).map_err(not_configured)?;
         let own_only = spec(&request.pod).enable_service_links == Some(false);
         let scope = if own_only { Scope::ApiServer } else { Scope::Namespace };
         let inputs = Inputs {
@@ -215,6 +223,8 @@ impl Starter {
             mounts,
             memory_limit_bytes: memory_limit(&request.declared).map_err(not_configured)?,
             cpu_limit_millis: cpu_limit(&request.declared).map_err(not_configured)?,
+            config,
+            instances,
             logs: self.logs.open(&pod, &request.declared.name, request.restart),
         })
     }
@@ -317,6 +327,15 @@ pub fn pod_ref(pod: &Pod) -> PodRef {
 fn identity(pod: &Pod, addr: IpAddr) -> PodIdentity {
     let PodRef { namespace, name, uid } = pod_ref(pod);
     PodIdentity { namespace, name, uid, addr }
+}
+
+/// What a component reads through `wasi:config`: the text of the ConfigMap that the pod names.
+fn config_values(name: Option<&str>, objects: &Objects) -> Result<Vec<(String, String)>, String> {
+    let Some(name) = name else { return Ok(Vec::new()) };
+    let Some(map) = objects.config_maps.get(name) else {
+        return Err(format!("configmap \"{name}\" not found, named by annotation {}", annotations::CONFIG));
+    };
+    Ok(map.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 /// The ports that a container answers HTTP on.

@@ -10,13 +10,17 @@ use tokio::sync::{Semaphore, oneshot};
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::p3::bindings as p3;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use super::cache::CodeCache;
+use super::command::Process;
 use super::digest::Digest;
 use super::guest::Guest;
+use super::http::Linked;
 use super::inspect::{Form, InspectError, inspect};
-use super::world::{self, MissingImport, World};
+use super::world::{self, MissingImport, Preview, World};
 use super::{adapt, offer};
 
 /// Artifacts kept although no container runs them now, because the next one is likely to be soon.
@@ -34,8 +38,8 @@ pub struct Artifact {
 
 /// Linked to everything but an instance.
 pub(super) enum Entry {
-    Http(ProxyPre<Guest>),
-    Command(CommandPre<Guest>),
+    Http(Linked),
+    Command(Process),
 }
 
 impl Artifact {
@@ -92,7 +96,8 @@ pub enum PrepareError {
     MissingImports(Vec<MissingImport>),
     /// It has no entry point that is known here.
     #[error(
-        "the component exports neither wasi:http/incoming-handler@0.2 nor wasi:cli/run@0.2, but {}",
+        "the component exports no entry point (wasi:http/incoming-handler@0.2, wasi:http/handler@0.3, wasi:cli/run of \
+         either), but {}",
         if .exports.is_empty() { "nothing".to_owned() } else { world::listed(.exports.iter()) }
     )]
     NoEntryPoint {
@@ -248,12 +253,10 @@ impl Inner {
             component.component_type().exports(&self.engine).map(|(name, _)| name.to_owned()).collect();
         // Functions of an interface that is offered may still be newer than it.
         let linked = self.linker.instantiate_pre(component).map_err(invalid)?;
-        let entry = match world::of_exports(exports.iter().map(String::as_str)) {
-            Some(World::Http) => Entry::http(linked),
-            Some(World::Command) => Entry::command(linked),
-            None => return Err(PrepareError::NoEntryPoint { exports }),
+        let Some((world, preview)) = world::of_exports(exports.iter().map(String::as_str)) else {
+            return Err(PrepareError::NoEntryPoint { exports });
         };
-        Ok(Artifact { digest, entry: entry.map_err(invalid)? })
+        Ok(Artifact { digest, entry: Entry::new(world, preview, linked).map_err(invalid)? })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -262,12 +265,13 @@ impl Inner {
 }
 
 impl Entry {
-    fn http(linked: InstancePre<Guest>) -> wasmtime::Result<Self> {
-        ProxyPre::new(linked).map(Self::Http)
-    }
-
-    fn command(linked: InstancePre<Guest>) -> wasmtime::Result<Self> {
-        CommandPre::new(linked).map(Self::Command)
+    fn new(world: World, preview: Preview, linked: InstancePre<Guest>) -> wasmtime::Result<Self> {
+        Ok(match (world, preview) {
+            (World::Http, Preview::P2) => Self::Http(Linked::P2(ProxyPre::new(linked)?)),
+            (World::Http, Preview::P3) => Self::Http(Linked::P3(ServicePre::new(linked)?)),
+            (World::Command, Preview::P2) => Self::Command(Process::P2(CommandPre::new(linked)?)),
+            (World::Command, Preview::P3) => Self::Command(Process::P3(p3::CommandPre::new(linked)?)),
+        })
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
+use wasmtime::Store;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::p3::bindings as p3;
 
 use super::container::{Reason, State};
 use super::cpu::Cpu;
@@ -25,6 +27,30 @@ const TERMINATED: i32 = 143;
 /// It could not be started at all.
 const NOT_STARTED: i32 = 128;
 
+/// A component that is run once, linked to everything but an instance.
+#[derive(Clone)]
+pub(super) enum Process {
+    /// It exports `wasi:cli/run@0.2`.
+    P2(CommandPre<Guest>),
+    /// It exports `wasi:cli/run@0.3`.
+    P3(p3::CommandPre<Guest>),
+}
+
+impl Process {
+    async fn run(&self, store: &mut Store<Guest>) -> wasmtime::Result<Result<(), ()>> {
+        match self {
+            Self::P2(linked) => {
+                let command = linked.instantiate_async(&mut *store).await?;
+                command.wasi_cli_run().call_run(store).await
+            }
+            Self::P3(linked) => {
+                let command = linked.instantiate_async(&mut *store).await?;
+                store.run_concurrent(async |guests| command.wasi_cli_run().call_run(guests).await).await?
+            }
+        }
+    }
+}
+
 /// The task of a command.
 pub(super) struct Command {
     cancel: CancellationToken,
@@ -42,7 +68,7 @@ impl Command {
     /// Starts it. `state` is told when it has ended, and `instance` is held until then.
     pub(super) fn start(
         host: Arc<Host>,
-        component: CommandPre<Guest>,
+        component: Process,
         grants: Arc<Grants>,
         cpu: Arc<Cpu>,
         state: watch::Sender<State>,
@@ -93,7 +119,7 @@ impl Drop for Report {
 
 async fn execute(
     host: &Host,
-    component: &CommandPre<Guest>,
+    component: &Process,
     grants: Arc<Grants>,
     cpu: &Cpu,
     cancel: &CancellationToken,
@@ -103,13 +129,9 @@ async fn execute(
         return Ended { code: NOT_STARTED, reason: Reason::Error, message: format!("{error:#}") };
     }
     let mut store = Guest::store(&host.engine, grants);
-    let work = async {
-        let command = component.instantiate_async(&mut store).await?;
-        command.wasi_cli_run().call_run(&mut store).await
-    };
     let result = tokio::select! {
         biased;
-        result = cpu.run(&host.ticker, work) => Some(result),
+        result = cpu.run(&host.ticker, component.run(&mut store)) => Some(result),
         () = cancel.cancelled() => None,
     };
     judge(result, &store.data().memory)

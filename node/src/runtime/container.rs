@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use isopod_spec::core::pod::annotations::Instances;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -36,6 +37,10 @@ pub struct ContainerSpec {
     pub memory_limit_bytes: Option<u64>,
     /// Processor time of all its instances together, in thousandths of a core.
     pub cpu_limit_millis: Option<u32>,
+    /// What it reads through `wasi:config`.
+    pub config: Vec<(String, String)>,
+    /// How often an instance of it is used, if it serves.
+    pub instances: Instances,
     /// Where standard output and error go. Closed when the container has ended.
     pub logs: LogSink,
 }

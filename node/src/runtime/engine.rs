@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
     WasmBacktraceDetails,
@@ -42,6 +42,8 @@ pub(super) struct Host {
     pub(super) instances: Arc<Semaphore>,
     /// Requests that wait for one.
     pub(super) waiting: AtomicUsize,
+    /// Told when one is wanted and none is free: an instance that is kept without a request then goes.
+    pub(super) wanted: Notify,
     /// Requests that failed by a trap, and those that failed for want of memory.
     pub(super) trapped: AtomicU64,
     pub(super) out_of_memory: AtomicU64,

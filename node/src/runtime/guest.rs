@@ -10,7 +10,9 @@ use wasmtime::{Engine, Store};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::cli::environment;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
+use wasmtime_wasi::p3::bindings as p3;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::memory::MemoryLimit;
@@ -55,6 +57,7 @@ pub(super) struct Grants {
     pub(super) mounts: Vec<Mount>,
     pub(super) memory_limit_bytes: Option<u64>,
     pub(super) logs: LogSink,
+    pub(super) config: WasiConfigVariables,
     pub(super) outbound: Arc<dyn Outbound>,
 }
 
@@ -142,7 +145,13 @@ impl WasiView for Folders<'_> {
 impl preopens::Host for Guest {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let wasi = self.grants.open_folders()?;
-        Folders { wasi, table: &mut self.table }.filesystem().get_directories()
+        preopens::Host::get_directories(&mut Folders { wasi, table: &mut self.table }.filesystem())
+    }
+}
+
+impl p3::filesystem::preopens::Host for Guest {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        preopens::Host::get_directories(self)
     }
 }
 
@@ -159,5 +168,19 @@ impl environment::Host for Guest {
 
     fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
         Ok(None)
+    }
+}
+
+impl p3::cli::environment::Host for Guest {
+    fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        environment::Host::get_environment(self)
+    }
+
+    fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
+        environment::Host::get_arguments(self)
+    }
+
+    fn get_initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
+        environment::Host::initial_cwd(self)
     }
 }

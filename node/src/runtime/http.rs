@@ -1,10 +1,15 @@
-//! A container that answers requests: a fresh instance for each, gone with it.
+//! A container that answers requests: by default a fresh instance for each, gone with it.
 //!
 //! The guest runs inside whoever waits for it: first the call, then the response's body. So it makes progress only
 //! as fast as its client reads, costs no task, and a client that is gone is noticed by the guest as a closed
 //! stream. What a guest still does after its body has been taken is finished in a task of the container.
+//!
+//! Where the pod opted into reuse, instances outlive requests, each in a task of its own (`reuse`, `worker`).
 
 mod body;
+mod call;
+mod reuse;
+mod worker;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,20 +21,19 @@ use futures::future::BoxFuture;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
+use isopod_spec::core::pod::annotations::Instances;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use wasmtime::Store;
-use wasmtime::component::Resource;
-use wasmtime_wasi_http::WasiHttpView as _;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
-use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
-use self::body::{GuestBody, whole};
+use self::body::{GuestBody, SharedBody, whole};
+pub(super) use self::call::Linked;
+use self::call::ResponseSender;
+use self::reuse::{Asking, End, Pool};
 use super::container::TrapLog;
 use super::cpu::Cpu;
 use super::engine::Host;
@@ -48,10 +52,12 @@ const CANCEL_WAIT: Duration = Duration::from_secs(1);
 /// What a guest may still do once its response has been taken, or nobody wants it any more.
 const FINISH_TIME: Duration = Duration::from_secs(30);
 
-/// The instances of one container, of which there are as many as requests.
+/// The instances of one container.
 pub(super) struct HttpContainer {
     host: Arc<Host>,
-    component: ProxyPre<Guest>,
+    component: Linked,
+    /// None: as many instances as requests.
+    pool: Option<Arc<Pool>>,
     grants: Arc<Grants>,
     cpu: Arc<Cpu>,
     traps: TrapLog,
@@ -61,26 +67,29 @@ pub(super) struct HttpContainer {
     cancel: CancellationToken,
 }
 
-/// What a request holds as long as its guest lives.
+/// What a request holds as long as it is worked on.
 struct Admitted {
     _slot: OwnedSemaphorePermit,
-    _instance: OwnedSemaphorePermit,
     _guest: TaskTrackerToken,
 }
-
-type ResponseSender = oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>;
 
 impl HttpContainer {
     pub(super) fn new(
         host: Arc<Host>,
-        component: ProxyPre<Guest>,
+        component: Linked,
         grants: Arc<Grants>,
         cpu: Arc<Cpu>,
         traps: TrapLog,
+        instances: Instances,
     ) -> Arc<Self> {
+        let pool = match instances {
+            Instances::Fresh => None,
+            Instances::Reused(reuse) => Some(Pool::new(reuse)),
+        };
         Arc::new(Self {
             host,
             component,
+            pool,
             grants,
             cpu,
             traps,
@@ -111,6 +120,9 @@ impl HttpContainer {
     fn refuse(&self) {
         self.slots.close();
         self.guests.close();
+        if let Some(pool) = &self.pool {
+            pool.close();
+        }
     }
 
     async fn serve(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, CallError> {
@@ -122,59 +134,50 @@ impl HttpContainer {
             *response.status_mut() = StatusCode::BAD_REQUEST;
             return Ok(response);
         };
-        let (sender, receiver) = oneshot::channel();
-        let guest = match self.clone().guest(request, sender, admitted) {
-            Ok(guest) => guest,
-            Err(error) => return Err(CallError::Trap(format!("{error:#}"))),
-        };
-        respond(guest, receiver).await
+        match self.pool.clone() {
+            Some(pool) => self.serve_reused(&pool, request, admitted).await,
+            None => self.serve_fresh(request, admitted).await,
+        }
     }
 
     /// Waits for room, but not long, and not behind many.
     async fn admit(&self) -> Option<Admitted> {
         let slot = acquire(&self.slots, &self.waiting).await?;
-        let instance = acquire(&self.host.instances, &self.host.waiting).await?;
-        Some(Admitted { _slot: slot, _instance: instance, _guest: self.guests.token() })
+        Some(Admitted { _slot: slot, _guest: self.guests.token() })
     }
 
-    /// The guest of one request, not yet started.
-    fn guest(
+    /// Waits for room for another instance.
+    async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        if self.host.instances.available_permits() == 0 {
+            self.host.wanted.notify_one();
+        }
+        acquire(&self.host.instances, &self.host.waiting).await
+    }
+
+    async fn serve_fresh(
         self: Arc<Self>,
         request: Request<Body>,
-        sender: ResponseSender,
         admitted: Admitted,
-    ) -> wasmtime::Result<Running> {
-        let mut store = Guest::store(&self.host.engine, self.grants.clone());
-        let scheme = match request.uri().scheme() {
-            Some(scheme) if *scheme == http::uri::Scheme::HTTPS => Scheme::Https,
-            _ => Scheme::Http,
+    ) -> Result<Response<Body>, CallError> {
+        let Some(instance) = self.room().await else {
+            return Err(CallError::Refused(Box::new(request)));
         };
-        let request = request.map(|body| body.map_err(IncomingError).boxed_unsync());
-        let request = store.data_mut().http().new_incoming_request(scheme, request)?;
-        let out = store.data_mut().http().new_response_outparam(sender)?;
+        let (sender, receiver) = oneshot::channel();
         let container = self.clone();
         let future = Box::pin(async move {
-            let result = self.run(store, request, out).await;
-            drop(admitted);
+            let result = self.run(request, sender).await;
+            drop((instance, admitted));
             result
         });
-        Ok(Running { container, future: Some(future), waiting: None })
+        respond(Running { container, future: Some(future), waiting: None }, receiver).await
     }
 
-    async fn run(
-        &self,
-        mut store: Store<Guest>,
-        request: Resource<HostIncomingRequest>,
-        out: Resource<HostResponseOutparam>,
-    ) -> Result<(), Failure> {
-        let work = async {
-            let proxy = self.component.instantiate_async(&mut store).await?;
-            proxy.wasi_http_incoming_handler().call_handle(&mut store, request, out).await
-        };
+    async fn run(&self, request: Request<Body>, sender: ResponseSender) -> Result<(), Failure> {
+        let mut store = Guest::store(&self.host.engine, self.grants.clone());
         // A guest that answers without waiting for anything never gets to register for the cancellation.
         let ended = tokio::select! {
             biased;
-            ended = work => Some(ended),
+            ended = self.component.answer_once(&mut store, request, sender) => Some(ended),
             () = self.cancel.cancelled() => None,
         };
         let failure = match ended {
@@ -182,13 +185,79 @@ impl HttpContainer {
             Some(Err(error)) => Failure::new(&error, &store.data().memory),
             None => Failure::Cancelled,
         };
-        self.traps.record(&failure);
-        match &failure {
+        self.count(&failure);
+        Err(failure)
+    }
+
+    fn count(&self, failure: &Failure) {
+        self.traps.record(failure);
+        match failure {
             Failure::Trap(_) => self.host.trapped.fetch_add(1, Ordering::Relaxed),
             Failure::OutOfMemory(_) => self.host.out_of_memory.fetch_add(1, Ordering::Relaxed),
             Failure::NoRoom | Failure::Cancelled => 0,
         };
-        Err(failure)
+    }
+
+    async fn serve_reused(
+        self: Arc<Self>,
+        pool: &Arc<Pool>,
+        request: Request<Body>,
+        admitted: Admitted,
+    ) -> Result<Response<Body>, CallError> {
+        let (sender, receiver) = oneshot::channel();
+        let mut asked = (request, sender);
+        let asking = loop {
+            asked = match pool.give(asked.0, asked.1) {
+                Ok(asking) => break asking,
+                Err(back) => *back,
+            };
+            // Cancel-safe: a permit that came is given back, a notice that was not taken stays.
+            let instance = tokio::select! {
+                biased;
+                instance = self.room() => instance,
+                () = pool.freed.notified() => continue,
+            };
+            let Some(instance) = instance else {
+                return Err(CallError::Refused(Box::new(asked.0)));
+            };
+            match pool.seat(asked.0, asked.1) {
+                Ok((asking, seated)) => {
+                    let work = worker::run(self.clone(), pool.clone(), seated, instance);
+                    self.host.handle.spawn(self.guests.track_future(work));
+                    break asking;
+                }
+                Err(back) => return Err(CallError::Refused(Box::new(back.0))),
+            }
+        };
+        self.respond_reused(pool, asking, receiver, admitted).await
+    }
+
+    async fn respond_reused(
+        self: Arc<Self>,
+        pool: &Arc<Pool>,
+        mut asking: Asking,
+        receiver: oneshot::Receiver<Result<Response<WasiBody>, ErrorCode>>,
+        admitted: Admitted,
+    ) -> Result<Response<Body>, CallError> {
+        let response = match receiver.await {
+            Ok(response) => response.map_err(|code| no_response(&code))?,
+            Err(_) => {
+                return match asking.end().await {
+                    End::Untouched(request) => Box::pin(self.serve_reused(pool, *request, admitted)).await,
+                    End::Silent => Err(CallError::NoResponse),
+                    End::Failed(failure) => Err(call_error(failure)),
+                };
+            }
+        };
+        asking.responded();
+        let (parts, body) = response.into_parts();
+        let is_whole = asking.is_answered() && matches!(self.component, Linked::P2(_));
+        let body = if is_whole && !asking.has_failed() {
+            whole(body).await
+        } else {
+            SharedBody::new(body, asking, admitted).boxed_unsync()
+        };
+        Ok(Response::from_parts(parts, body))
     }
 }
 
@@ -239,7 +308,7 @@ fn with_authority(mut request: Request<Body>, grants: &Grants) -> Option<Request
 /// Runs the guest until it has a response, or has ended without.
 async fn respond(
     mut guest: Running,
-    mut receiver: oneshot::Receiver<Result<Response<HyperOutgoingBody>, ErrorCode>>,
+    mut receiver: oneshot::Receiver<Result<Response<WasiBody>, ErrorCode>>,
 ) -> Result<Response<Body>, CallError> {
     let mut ended = None;
     let response = std::future::poll_fn(|cx| {
@@ -257,15 +326,17 @@ async fn respond(
     }
     let response = match response {
         Ok(Ok(response)) => response,
-        Ok(Err(code)) => {
-            tracing::debug!(?code, "the guest answered with an error");
-            return Err(CallError::NoResponse);
-        }
+        Ok(Err(code)) => return Err(no_response(&code)),
         Err(_) => return Err(CallError::NoResponse),
     };
     let (parts, body) = response.into_parts();
     let body = if ended.is_some() { whole(body).await } else { GuestBody::new(body, guest).boxed_unsync() };
     Ok(Response::from_parts(parts, body))
+}
+
+fn no_response(code: &ErrorCode) -> CallError {
+    tracing::debug!(?code, "the guest answered with an error");
+    CallError::NoResponse
 }
 
 fn call_error(failure: Failure) -> CallError {

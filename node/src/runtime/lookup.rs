@@ -3,14 +3,15 @@
 
 use std::net::IpAddr;
 
-use wasmtime::component::Resource;
+use wasmtime::component::{Accessor, Resource};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{self, ResolveAddressStream};
 use wasmtime_wasi::p2::bindings::sockets::network::{self, ErrorCode, IpAddress, Network};
 use wasmtime_wasi::p2::{DynPollable, Pollable, SocketError, SocketResult, subscribe};
+use wasmtime_wasi::p3::bindings::sockets as p3;
 use wasmtime_wasi::sockets::WasiSocketsView as _;
 
-use super::guest::Guest;
+use super::guest::{Guest, HasGuest};
 
 /// Addresses still to be handed out. Known at once, so it is always ready.
 struct Addresses(std::vec::IntoIter<IpAddr>);
@@ -18,6 +19,26 @@ struct Addresses(std::vec::IntoIter<IpAddr>);
 #[async_trait]
 impl Pollable for Addresses {
     async fn ready(&mut self) {}
+}
+
+impl Guest {
+    fn resolve(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let literal = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
+        literal.map(|addr| vec![addr]).or_else(|| self.grants.outbound.resolve(&self.grants.pod, name))
+    }
+}
+
+impl p3::ip_name_lookup::Host for Guest {}
+
+impl<T: 'static> p3::ip_name_lookup::HostWithStore<T> for HasGuest {
+    async fn resolve_addresses(
+        guest: &Accessor<T, Self>,
+        name: String,
+    ) -> wasmtime::Result<Result<Vec<p3::types::IpAddress>, p3::ip_name_lookup::ErrorCode>> {
+        let addresses = guest.with(|mut guest| guest.get().resolve(&name));
+        let addresses = addresses.ok_or(p3::ip_name_lookup::ErrorCode::NameUnresolvable);
+        Ok(addresses.map(|found| found.into_iter().map(Into::into).collect()))
+    }
 }
 
 impl ip_name_lookup::Host for Guest {
@@ -28,15 +49,7 @@ impl ip_name_lookup::Host for Guest {
     ) -> SocketResult<Resource<ResolveAddressStream>> {
         // The network handle is the right to ask.
         self.table.get(&network)?;
-        let literal = name.trim_start_matches('[').trim_end_matches(']').parse().ok();
-        let addresses = match literal {
-            Some(addr) => vec![addr],
-            None => self
-                .grants
-                .outbound
-                .resolve(&self.grants.pod, &name)
-                .ok_or(SocketError::from(ErrorCode::NameUnresolvable))?,
-        };
+        let addresses = self.resolve(&name).ok_or(SocketError::from(ErrorCode::NameUnresolvable))?;
         Ok(foreign(self.table.push(Addresses(addresses.into_iter()))?))
     }
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body::Body as _;
+use http_body_util::{BodyExt, StreamBody};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::guest::Grants;
-use crate::local::{BoxError, OutboundError};
+use crate::local::{Body, BoxError, OutboundError};
 
 /// What a guest may have written of a body without the receiver having taken it: this times the next.
 const BODY_CHUNKS: usize = 4;
@@ -41,7 +44,8 @@ impl WasiHttpHooks for Outgoing {
         _: Exchange,
     ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Exchange), Error>> + Send> {
         let request = request.map(|body| body.map_err(|error| Box::new(error) as BoxError).boxed_unsync());
-        let sent = self.grants.outbound.send(&self.grants.pod, request);
+        // What is asked may be a guest of this process, and one guest cannot run inside the turn of another.
+        let sent = AbortOnDropHandle::new(tokio::spawn(self.grants.outbound.send(&self.grants.pod, request)));
         let options = options.unwrap_or_default();
         // The two waits are one here: connecting, and the first byte.
         let timeout = match (options.connect_timeout, options.first_byte_timeout) {
@@ -52,8 +56,9 @@ impl WasiHttpHooks for Outgoing {
             let response = tokio::time::timeout(timeout, sent)
                 .await
                 .map_err(|_| Error::ConnectionReadTimeout)?
+                .map_err(|_| Error::ConnectionTerminated)?
                 .map_err(|error| error_code(&error))?;
-            let response = response.map(|body| body.map_err(body_error).boxed_unsync());
+            let response = response.map(|body| apart(body).map_err(body_error).boxed_unsync());
             Ok((response, Box::new(std::future::ready(Ok(()))) as Exchange))
         })
     }
@@ -70,6 +75,27 @@ impl WasiHttpHooks for Outgoing {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
         BODY_CHUNK_BYTES
     }
+}
+
+/// The body as it can be read in the turn of a guest. One whose length is known is not written by a guest that still
+/// runs; any other gets a task that runs its guest, one frame ahead of the reader.
+fn apart(mut body: Body) -> Body {
+    if body.size_hint().exact().is_some() {
+        return body;
+    }
+    let (sender, receiver) = mpsc::channel(1);
+    let pump = AbortOnDropHandle::new(tokio::spawn(async move {
+        while let Some(frame) = body.frame().await {
+            if sender.send(frame).await.is_err() {
+                return;
+            }
+        }
+    }));
+    let frames = futures::stream::unfold((receiver, pump), |(mut receiver, pump)| async move {
+        let frame = receiver.recv().await?;
+        Some((frame, (receiver, pump)))
+    });
+    StreamBody::new(frames).boxed_unsync()
 }
 
 /// As the guest is told of it.

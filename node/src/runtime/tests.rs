@@ -1,8 +1,11 @@
 //! Real guests in a real engine, in this process. The guests are in `tests/guests` and `samples`, prebuilt.
 
 mod command;
+mod hostile;
 mod http;
 mod prepare;
+mod preview3;
+mod reuse;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -69,6 +72,8 @@ impl Node {
             mounts: vec![],
             memory_limit_bytes: None,
             cpu_limit_millis: None,
+            config: vec![],
+            instances: Instances::Fresh,
             logs: self.logs.open(&pod_ref(), "c", 0),
         };
         change(&mut spec);

@@ -9,7 +9,7 @@ const PREVIEW1: &str = "wasi_snapshot_preview1";
 /// What a container is, by what its component exports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum World {
-    /// `wasi:http/incoming-handler`: answers requests, a fresh instance for each.
+    /// `wasi:http/incoming-handler` or `wasi:http/handler`: answers requests.
     Http,
     /// `wasi:cli/run`: a process with arguments and an exit code.
     Command,
@@ -33,19 +33,35 @@ impl std::fmt::Display for MissingImport {
     }
 }
 
-/// The entry point among these exports; with both, it serves.
-pub(super) fn of_exports<'a>(exports: impl Iterator<Item = &'a str>) -> Option<World> {
-    let mut command = None;
-    for export in exports {
-        match export.split_once('@') {
-            Some(("wasi:http/incoming-handler", version)) if version.starts_with("0.2.") => {
-                return Some(World::Http);
+/// The version of WASI of an entry point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preview {
+    /// 0.2
+    P2,
+    /// 0.3
+    P3,
+}
+
+/// The entry point among these exports; with several, it serves rather than runs, and by the older version.
+pub(super) fn of_exports<'a>(exports: impl Iterator<Item = &'a str>) -> Option<(World, Preview)> {
+    let entry = |export: &str| {
+        let (interface, version) = export.split_once('@')?;
+        let preview = match version {
+            _ if version.starts_with("0.2.") => Preview::P2,
+            _ if version.starts_with("0.3.") && !version.contains('-') => Preview::P3,
+            _ => return None,
+        };
+        match (interface, preview) {
+            ("wasi:http/incoming-handler", Preview::P2) | ("wasi:http/handler", Preview::P3) => {
+                Some((World::Http, preview))
             }
-            Some(("wasi:cli/run", version)) if version.starts_with("0.2.") => command = Some(World::Command),
-            _ => {}
+            ("wasi:cli/run", _) => Some((World::Command, preview)),
+            _ => None,
         }
-    }
-    command
+    };
+    exports
+        .filter_map(entry)
+        .min_by_key(|(world, preview)| (*world == World::Command, *preview == Preview::P3))
 }
 
 /// The imports that nothing here satisfies, in the component's order.
@@ -91,11 +107,19 @@ mod tests {
 
     #[test]
     fn entry_point_is_found_among_exports() {
-        let cases: &[(&[&str], Option<World>)] = &[
-            (&["wasi:http/incoming-handler@0.2.0"], Some(World::Http)),
-            (&["wasi:cli/run@0.2.6"], Some(World::Command)),
-            (&["wasi:cli/run@0.2.6", "wasi:http/incoming-handler@0.2.6"], Some(World::Http)),
-            (&["wasi:http/handler@0.3.0"], None),
+        let http = |preview| Some((World::Http, preview));
+        let command = |preview| Some((World::Command, preview));
+        type Case<'a> = (&'a [&'a str], Option<(World, Preview)>);
+        let cases: &[Case<'_>] = &[
+            (&["wasi:http/incoming-handler@0.2.0"], http(Preview::P2)),
+            (&["wasi:http/handler@0.3.0"], http(Preview::P3)),
+            (&["wasi:cli/run@0.2.6"], command(Preview::P2)),
+            (&["wasi:cli/run@0.3.0"], command(Preview::P3)),
+            (&["wasi:cli/run@0.2.6", "wasi:http/incoming-handler@0.2.6"], http(Preview::P2)),
+            (&["wasi:http/handler@0.3.0", "wasi:http/incoming-handler@0.2.6"], http(Preview::P2)),
+            (&["wasi:cli/run@0.2.6", "wasi:http/handler@0.3.0"], http(Preview::P3)),
+            (&["wasi:http/handler@0.3.0-rc-2025-09-16"], None),
+            (&["wasi:http/handler@0.2.0"], None),
             (&["wasi:http/incoming-handler@0.3.0"], None),
             (&["run", "docs:adder/add@0.1.0"], None),
             (&[], None),
@@ -123,8 +147,8 @@ mod tests {
         let cases = [
             (component(&["wasi:io/poll@0.2.3"]), ""),
             (
-                component(&["wasi:http/types@0.3.0", "wasi:keyvalue/store@0.2.0-draft"]),
-                "wasi:http/types@0.3.0 (offered: wasi:http/types@0.2.12), wasi:keyvalue/store@0.2.0-draft",
+                component(&["wasi:http/types@0.1.0", "wasi:keyvalue/store@0.2.0-draft"]),
+                "wasi:http/types@0.1.0 (offered: wasi:http/types@0.2.12), wasi:keyvalue/store@0.2.0-draft",
             ),
             (module(&[("wasi_snapshot_preview1", "fd_write"), ("wasi:io/poll@0.2.3", "poll")]), ""),
             (

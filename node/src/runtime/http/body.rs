@@ -8,14 +8,15 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::WasiBody;
 
-use super::Running;
+use super::reuse::Asking;
+use super::{Admitted, Running};
 use crate::local::{Body, BoxError, empty_body, full_body};
 
 /// A body whose guest is still writing it, and runs whenever the body is asked for more.
 pub(super) struct GuestBody {
-    body: HyperOutgoingBody,
+    body: WasiBody,
     /// Gone once it has ended.
     guest: Option<Running>,
     failed: bool,
@@ -27,7 +28,7 @@ pub(super) struct GuestBody {
 struct Broken;
 
 impl GuestBody {
-    pub(super) fn new(body: HyperOutgoingBody, guest: Running) -> Self {
+    pub(super) fn new(body: WasiBody, guest: Running) -> Self {
         Self { body, guest: Some(guest), failed: false }
     }
 }
@@ -63,8 +64,37 @@ impl Drop for GuestBody {
     }
 }
 
+/// A body written by an instance that others use as well, and that runs by itself.
+pub(super) struct SharedBody {
+    body: WasiBody,
+    asking: Asking,
+    _admitted: Admitted,
+}
+
+impl SharedBody {
+    pub(super) fn new(body: WasiBody, asking: Asking, admitted: Admitted) -> Self {
+        Self { body, asking, _admitted: admitted }
+    }
+}
+
+impl HttpBody for SharedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None if self.asking.has_failed() => Poll::Ready(Some(Err(Box::new(Broken)))),
+            None => Poll::Ready(None),
+            Some(frame) => Poll::Ready(Some(frame.map_err(Into::into))),
+        }
+    }
+}
+
 /// The body of a guest that has ended: all of it is here, so its length is known.
-pub(super) async fn whole(mut body: HyperOutgoingBody) -> Body {
+pub(super) async fn whole(mut body: WasiBody) -> Body {
     let mut frames = VecDeque::new();
     loop {
         match body.frame().now_or_never() {
@@ -130,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn body(frames: Vec<Result<Frame<Bytes>, Error>>) -> HyperOutgoingBody {
+    fn body(frames: Vec<Result<Frame<Bytes>, Error>>) -> WasiBody {
         StreamBody::new(futures::stream::iter(frames)).boxed_unsync()
     }
 

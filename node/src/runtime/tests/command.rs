@@ -171,6 +171,8 @@ async fn a_command_needs_a_free_instance() {
         mounts: vec![],
         memory_limit_bytes: None,
         cpu_limit_millis: None,
+        config: vec![],
+        instances: Instances::Fresh,
         logs: node.logs.open(&pod_ref(), "d", 0),
     };
     let refused = node.runtime.start(spec, node.network.clone()).unwrap_err();

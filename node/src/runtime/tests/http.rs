@@ -282,6 +282,10 @@ async fn outgoing_requests_go_through_the_network() {
     node.network.hosts.lock().unwrap().insert("back.ns".into(), back.handler().unwrap());
     let fetch = |target: &'static str| async { text(get(&front, target).await.unwrap()).await };
     assert_eq!(fetch("/fetch?back.ns/x").await, "200 Ok(36) Hello from back-0! You asked for /x\n");
+    let streaming = node.start("unruly", |_| ()).await;
+    node.network.hosts.lock().unwrap().insert("stream.ns".into(), streaming.handler().unwrap());
+    let told = fetch("/fetch?stream.ns/large?300000").await;
+    assert!(told.starts_with("200 Ok(300000) x"), "{} bytes", told.len());
     let told = fetch("/fetch?elsewhere.example/").await;
     assert!(told.contains("NXDOMAIN"), "{told}");
 }

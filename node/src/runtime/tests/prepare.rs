@@ -29,12 +29,12 @@ async fn what_cannot_run_says_why() {
         // `(component)`
         (
             b"\0asm\x0d\0\x01\0",
-            "the component exports neither wasi:http/incoming-handler@0.2 nor wasi:cli/run@0.2, but nothing",
+            "the component exports no entry point (wasi:http/incoming-handler@0.2, wasi:http/handler@0.3, wasi:cli/run of either), but nothing",
         ),
         // `(module)`: no command, and no world of its own
         (
             b"\0asm\x01\0\0\0",
-            "the component exports neither wasi:http/incoming-handler@0.2 nor wasi:cli/run@0.2, but nothing",
+            "the component exports no entry point (wasi:http/incoming-handler@0.2, wasi:http/handler@0.3, wasi:cli/run of either), but nothing",
         ),
         (&[0; 1 << 20], "the artifact has 1048576 bytes; the limit is 524288"),
     ];
@@ -82,6 +82,8 @@ async fn a_runtime_started_again_finds_the_compiled_code() {
         mounts: vec![],
         memory_limit_bytes: None,
         cpu_limit_millis: None,
+        config: vec![],
+        instances: Instances::Fresh,
         logs: node.logs.open(&pod_ref(), "c", 0),
     };
     let container = again.start(spec, node.network.clone()).unwrap();

@@ -4,8 +4,23 @@ use std::io::{Read as _, Write as _};
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+    Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
 };
+
+wit_bindgen::generate!({
+    inline: "
+        package wasi:config@0.2.0-rc.1;
+        interface store {
+            variant error { upstream(string), io(string) }
+            get: func(key: string) -> result<option<string>, error>;
+            get-all: func() -> result<list<tuple<string, string>>, error>;
+        }
+        world imports { import store; }
+    ",
+});
+use crate::wasi::config::store as config;
+
+static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
 
 struct Unruly;
 wasip2::http::proxy::export!(Unruly);
@@ -39,6 +54,26 @@ impl Guest for Unruly {
             }
             // Takes memory until there is none.
             "/hog" => hog(),
+            // Takes memory until there is none, and makes do.
+            "/refused" => {
+                while core::arch::wasm32::memory_grow(0, 16) != usize::MAX {}
+                Answer::text(out, "refused\n");
+            }
+            // How many requests this instance was asked before.
+            "/count" => {
+                let before = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Answer::text(out, &format!("{before}\n"));
+            }
+            // The request's body and trailers, and trailers to the answer that tell of both.
+            "/trailers" => trailers(request, out),
+            // Sends the query's number of requests to `back.ns`, all at once, and counts those that were answered.
+            "/storm" => Answer::text(out, &storm(query.parse().unwrap_or(0))),
+            // The values of the configuration, by key.
+            "/config" => {
+                let mut all = config::get_all().unwrap_or_default();
+                all.sort();
+                Answer::text(out, &format!("{all:?} {:?}\n", config::get(query)));
+            }
             // Returns without an answer.
             "/silent" => {}
             // The query's number of bytes, in pieces of 16 KiB.
@@ -182,6 +217,47 @@ impl Answer {
         drop(self.stream);
         OutgoingBody::finish(self.body, None).expect("all was written");
     }
+}
+
+fn trailers(request: IncomingRequest, out: ResponseOutparam) {
+    let body = request.consume().expect("the first time it is taken");
+    let mut from = body.stream().expect("the first time it is taken");
+    let mut bytes = Vec::new();
+    let _ = from.read_to_end(&mut bytes);
+    drop(from);
+    let after = IncomingBody::finish(body);
+    after.subscribe().block();
+    let mut told = bytes.len().to_string();
+    if let Some(Ok(Ok(Some(fields)))) = after.get() {
+        for (name, value) in fields.entries() {
+            told += &format!(" {name}={}", String::from_utf8_lossy(&value));
+        }
+    }
+    let answer = Answer::start(out, &[]);
+    drop(answer.stream);
+    let fields = Fields::new();
+    fields.append("x-told", told.as_bytes()).expect("a plain header");
+    OutgoingBody::finish(answer.body, Some(fields)).expect("all was written");
+}
+
+fn storm(count: u32) -> String {
+    let mut sent = Vec::new();
+    for _ in 0..count {
+        let request = OutgoingRequest::new(Fields::new());
+        request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
+        request.set_path_with_query(Some("/")).expect("a path");
+        request.set_authority(Some("back.ns")).expect("an authority");
+        match outgoing_handler::handle(request, None) {
+            Ok(response) => sent.push(response),
+            Err(code) => return format!("{} sent, then {code}\n", sent.len()),
+        }
+    }
+    let mut answered = 0;
+    for response in sent {
+        response.subscribe().block();
+        answered += usize::from(matches!(response.get(), Some(Ok(Ok(_)))));
+    }
+    format!("{answered} answered\n")
 }
 
 /// Names in a folder, without those that begin with two dots.
