@@ -100,10 +100,7 @@ pub(crate) async fn watch(
 /// A watch that cannot begin: one ERROR event, which every client understands, as after the beginning.
 fn ended_already(end: WatchEnd) -> Result<Reply, Status> {
     match error_frame(end) {
-        Some(frame) => {
-            let only = stream::once(async { Ok(Bytes::from(frame)) });
-            Ok(Reply::of(StatusCode::OK, JSON, Content::Live(only.boxed())))
-        }
+        Some(frame) => Ok(Reply::json(StatusCode::OK, frame)),
         None => Err(Status::unavailable("the store is closed")),
     }
 }
