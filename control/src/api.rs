@@ -32,6 +32,7 @@ mod review;
 mod route;
 mod scale;
 mod selection;
+mod socket;
 mod subresource;
 mod token;
 mod update;
@@ -63,6 +64,7 @@ use self::reply::Reply;
 pub use self::reply::{BoxError, ResponseBody};
 use self::restrict::Caller;
 use self::route::Route;
+use self::socket::Sockets;
 use self::verb::Verb;
 use crate::fairness::{Fairness, FlowControl, Limits};
 use crate::objects::{Commit, Objects};
@@ -103,6 +105,7 @@ pub struct Api {
     metrics: Metrics,
     fairness: Arc<Fairness>,
     tunnels: Tunnels,
+    sockets: Sockets,
     decoded: Arc<Decoded>,
     openapi: openapi::Served,
     live: Vec<Check>,
@@ -140,6 +143,7 @@ impl Api {
             metrics,
             fairness,
             tunnels: Tunnels::new(shutdown.clone()),
+            sockets: Sockets::new(shutdown.clone()),
             decoded: Arc::default(),
             openapi: openapi::Served::default(),
             live: Check::live(),

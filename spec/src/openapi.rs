@@ -1,4 +1,5 @@
-//! OpenAPI v3 documents, one for each group and version, made from the kinds' declarations and the schema table.
+//! OpenAPI v3 documents, one for each group and version, made from the kinds' declarations and the schema table; and
+//! one document of version 2, made from all of them.
 //!
 //! Clients read them to validate, to explain, and to compute patches (`kubectl apply` takes its merge keys from
 //! here), so names and extensions are upstream's. They hold no descriptions. A document is made when first asked for.
@@ -7,6 +8,7 @@ mod paths;
 mod schemas;
 #[cfg(test)]
 mod tests;
+mod version2;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,6 +25,7 @@ use crate::resource::Kind;
 pub struct Documents {
     /// By path below `/openapi/v3/`.
     documents: BTreeMap<String, (GroupVersion, Arc<Described>)>,
+    version_2: OnceLock<Document>,
 }
 
 /// What a document describes, and the document once it is made.
@@ -70,7 +73,7 @@ impl Documents {
                 documents.insert(served.root(), (served, described));
             }
         }
-        Documents { documents }
+        Documents { documents, version_2: OnceLock::new() }
     }
 
     /// What `/openapi/v3` answers with: the address of every document. Makes them all, since addresses have hashes.
@@ -89,6 +92,20 @@ impl Documents {
     pub fn get(&self, path: &str) -> Option<&Document> {
         let (served, described) = self.documents.get(path)?;
         Some(described.document.get_or_init(|| Document::new(document_json(&described.kinds, served))))
+    }
+
+    /// What `/openapi/v2` answers with: all documents as one, in the words of version 2. `server` is its version.
+    pub fn version_2(&self, server: &str) -> &Document {
+        self.version_2.get_or_init(|| {
+            let mut builder = version2::Builder::default();
+            for path in self.documents.keys() {
+                let document = self.get(path).map(|document| serde_json::from_slice(&document.json));
+                if let Some(Ok(document)) = document {
+                    builder.add(&document);
+                }
+            }
+            Document::new(to_bytes(&builder.finish(server)))
+        })
     }
 }
 

@@ -4,6 +4,7 @@ mod apply;
 mod bad_input;
 mod cli;
 mod clients;
+mod commands;
 mod controllers;
 mod custom;
 mod demo;

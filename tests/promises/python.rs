@@ -37,3 +37,10 @@ fn the_dynamic_client_finds_kinds_by_discovery_also_those_declared_meanwhile() {
 fn watches_begin_end_and_select_as_scripts_expect() {
     script(&Cluster::start(), "watching");
 }
+
+#[test]
+fn watches_and_logs_come_over_web_sockets_with_a_token_among_the_protocols() {
+    let cluster = Cluster::start();
+    cluster.push_guest("tool");
+    script(&cluster, "sockets");
+}

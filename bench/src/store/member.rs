@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use isopod_control::peers::{Admission, Inbound, Peers};
-use isopod_control::security::{CertificateAuthority, tls};
+use isopod_control::security::tls::Own;
+use isopod_control::security::{CertificateAuthority, ca, tls};
 use isopod_raft_store::transport::MessageError;
 use isopod_raft_store::{ClusterId, Config, Founding, MemberId, MembershipChange, Progress, Store};
 use tokio::io::AsyncReadExt as _;
@@ -48,8 +49,10 @@ pub(crate) struct Args {
 /// Serves until standard input ends, so that it does not outlive who started it.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let own = MemberId(args.id);
-    let authority = CertificateAuthority::load_or_create(&args.authority)?;
-    let tls = tls::peers(&authority, &authority.issue_peer(args.id)?)?;
+    let authority = Arc::new(CertificateAuthority::load_or_create(&args.authority)?);
+    let issuer = Arc::clone(&authority);
+    let shown = Own::new(ca::LIFE, move || issuer.issue_peer(args.id))?;
+    let tls = tls::peers(&authority, shown)?;
     let addresses: BTreeMap<MemberId, String> =
         (1..).map(MemberId).zip(args.peers.iter().map(SocketAddr::to_string)).collect();
     let advertised = addresses.get(&own).context("there is no address for this member")?.clone();

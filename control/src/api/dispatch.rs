@@ -15,18 +15,20 @@ use super::route::{ResourcePath, Route};
 use super::verb::Verb;
 use super::{
     Addressed, Api, create, delete, discovery, health, list, load, openapi, openid, patch, read, review,
-    subresource, update, watch,
+    socket, subresource, update, watch,
 };
 use crate::fairness::{Account, Lasting, Share, turned_away};
 use crate::security::{Attributes, Decision, ResourceAttributes};
 
 /// Answers a request.
 pub(crate) async fn dispatch(api: &Api, route: &Route, call: &mut Call) -> Result<Reply, Status> {
+    socket::take_token(&mut call.headers)?;
     call.identity = api.access.identify(&call.identity, &call.headers).await?;
     if let Route::Resource(path) = route {
         let verb = Verb::of(path, call).ok_or_else(|| not_allowed(path, &call.method))?;
         allow_resource(api, call, path, verb).await?;
-        return in_turn(api, path, verb, call).await;
+        let reply = in_turn(api, path, verb, call).await?;
+        return api.sockets.carry(call, reply);
     }
     allow_path(api, call).await?;
     if !matches!(call.method, Method::GET | Method::HEAD) {
@@ -49,7 +51,6 @@ async fn about(api: &Api, route: &Route, call: &Call) -> Result<Reply, Status> {
         Route::Metrics => Ok(api.metrics.answer()),
         Route::OpenIdConfiguration => Ok(openid::configuration(&api.address)),
         Route::OpenIdKeys => Ok(openid::keys(api.access.tokens().key())),
-        Route::OpenApiV2 => openapi::version_2(call),
         Route::Unknown | Route::Resource(_) => Err(Status::no_such_resource()),
         _ => described(api, route, call).await,
     }
@@ -90,6 +91,7 @@ async fn described(api: &Api, route: &Route, call: &Call) -> Result<Reply, Statu
         Route::Groups => discovery::groups(&kinds, Groups::Named, call),
         Route::Group(group) => discovery::group(&kinds, group),
         Route::GroupVersion(group, version) => discovery::resources(&kinds, group, version),
+        Route::OpenApiV2 => openapi::version_2(&api.openapi.of(&kinds), call).await,
         Route::OpenApiIndex => openapi::index(&api.openapi.of(&kinds), call).await,
         Route::OpenApiDocument(path) => openapi::document(&api.openapi.of(&kinds), path, call).await,
         _ => Err(Status::no_such_resource()),

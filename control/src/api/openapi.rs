@@ -1,5 +1,5 @@
 //! OpenAPI v3: the index of documents, and one document for each group version, under an address that changes
-//! with its content, so that clients may keep it for good.
+//! with its content, so that clients may keep it for good. And version 2, one document of everything.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -72,17 +72,23 @@ const VERSION_2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+proto
 /// The same as a media type that can be parsed: `@` may not be in one.
 const VERSION_2_SENT: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// Answers `/openapi/v2` with a document that describes nothing.
+/// Answers `/openapi/v2`: in JSON with everything, in protobuf with a document that describes nothing.
 ///
-/// kubectl looks there for kinds that version 3 does not have. Finding nothing, it goes on to say that there is no
-/// such kind; finding no document, it would complain about that instead. Others are better told to go to version 3.
-pub(crate) fn version_2(call: &Call) -> Result<Reply, Status> {
+/// kubectl looks there for kinds that version 3 does not have, in protobuf only. Finding nothing, it goes on to say
+/// that there is no such kind; finding no document, it would complain about that instead.
+pub(crate) async fn version_2(documents: &Arc<Documents>, call: &Call) -> Result<Reply, Status> {
     let accepted = call.header(&header::ACCEPT).unwrap_or_default();
     if accepted.split(',').any(|range| range.trim().eq_ignore_ascii_case(VERSION_2)) {
         let kind = HeaderValue::from_static(VERSION_2_SENT);
         return Ok(Reply::of(StatusCode::OK, kind, Content::Whole(empty_version_2().into())));
     }
-    takes_json(call).and(Err(Status::no_such_resource()))
+    takes_json(call)?;
+    let found = making(documents, |documents| {
+        let document = documents.version_2(crate::KUBERNETES_VERSION);
+        Some((document.json.clone(), document.hash.clone()))
+    });
+    let (json, tag) = found.await?;
+    Ok(tagged(json.into(), &tag, call))
 }
 
 /// `Document { swagger: "2.0", info: { title, version, description }, paths: {} }` of gnostic's `openapi_v2.proto`.

@@ -100,7 +100,10 @@ pub(crate) async fn watch(
 /// A watch that cannot begin: one ERROR event, which every client understands, as after the beginning.
 fn ended_already(end: WatchEnd) -> Result<Reply, Status> {
     match error_frame(end) {
-        Some(frame) => Ok(Reply::json(StatusCode::OK, frame)),
+        Some(frame) => {
+            let only = stream::once(async { Ok(Bytes::from(frame)) });
+            Ok(Reply::of(StatusCode::OK, JSON, Content::Live(only.boxed())))
+        }
         None => Err(Status::unavailable("the store is closed")),
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::security::ca::{self, IssuedCertificate};
+use crate::security::tls::Own;
 use crate::security::{CertificateAuthority, tls};
 
 /// How long something may take that should happen at once.
@@ -51,6 +53,11 @@ struct End {
     running: JoinHandle<std::io::Result<()>>,
 }
 
+fn own(issued: Result<IssuedCertificate, ca::Error>) -> Own {
+    let issued = issued.expect("issued");
+    Own::new(ca::LIFE, move || Ok(issued.clone())).expect("sound")
+}
+
 impl Drop for End {
     fn drop(&mut self) {
         self.shutdown.cancel();
@@ -61,8 +68,7 @@ impl End {
     async fn start(member: u64, authority: &CertificateAuthority, address: &str) -> End {
         let listener = TcpListener::bind(address).await.expect("a free address");
         let address = listener.local_addr().expect("bound");
-        let own = authority.issue_peer(member).expect("issued");
-        let tls = tls::peers(authority, &own).expect("sound certificates");
+        let tls = tls::peers(authority, own(authority.issue_peer(member))).expect("sound certificates");
         let peers = Peers::new(MemberId(member), tls, address.to_string());
         let (kept, shutdown) = (Arc::new(Kept::default()), CancellationToken::new());
         let running = tokio::spawn(peers.clone().run(listener, kept.clone(), shutdown.clone()));
@@ -143,8 +149,8 @@ async fn a_certificate_that_is_no_members_or_another_members_opens_nothing() {
     let authority = authority();
     let two = End::start(2, &authority, "127.0.0.1:0").await;
     // A node's certificate, for both ends.
-    let node = authority.issue_client(&crate::security::ca::Subject::node("n1")).expect("issued");
-    let node_tls = tls::peers(&authority, &node).expect("sound certificates");
+    let node = own(authority.issue_client(&ca::Subject::node("n1")));
+    let node_tls = tls::peers(&authority, node).expect("sound certificates");
     let node = Peers::new(MemberId(1), node_tls, "127.0.0.1:1".into());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free address");
     let stop = CancellationToken::new();

@@ -25,6 +25,7 @@ use crate::objects::Objects;
 use crate::peers::{PeerMetrics, Peers};
 use crate::registry::{self, OverTls, Registry};
 use crate::security::ca::{self, CertificateAuthority, Subject};
+use crate::security::tls::Own;
 use crate::security::{Access, SigningKey, kubeconfig, tls};
 use crate::serve::Front;
 
@@ -48,7 +49,8 @@ impl Member {
             None => service_cidr.parse()?,
         };
         let authority = Arc::new(authority);
-        let peer_tls = tls::peers(&authority, &authority.issue_peer(folder.member.0)?)?;
+        let (issuer, member) = (Arc::clone(&authority), folder.member.0);
+        let peer_tls = tls::peers(&authority, Own::new(ca::LIFE, move || issuer.issue_peer(member))?)?;
         let peers = Peers::new(folder.member, peer_tls, advertised.clone().unwrap_or_default());
         let (store, driver) = open_store(&config, &mut folder, peers.clone()).await?;
         if listening.is_none() && store.members().borrow().voters != [folder.member] {
@@ -109,10 +111,13 @@ struct Parts<'a> {
 
 impl Parts<'_> {
     fn tls(&self, api: &Listening) -> Result<Arc<rustls::ServerConfig>, StartError> {
-        let host = self.config.advertise.as_deref();
-        let (ips, names) = listen::certified(api.bound.ip(), self.service_range.first(), host);
-        let own = self.authority.issue_server("isopod-api", &ips, &names)?;
-        Ok(tls::server(&self.authority, &own)?)
+        let (host, service) = (self.config.advertise.clone(), self.service_range.first());
+        let (issuer, address) = (Arc::clone(&self.authority), api.bound.ip());
+        let issue = move || {
+            let (ips, names) = listen::certified(address, service, host.as_deref());
+            issuer.issue_server("isopod-api", &ips, &names)
+        };
+        Ok(tls::server(&self.authority, Own::new(ca::LIFE, issue)?)?)
     }
 
     fn singletons(&self, objects: Objects, api: &Listening) -> Singletons {
@@ -132,8 +137,9 @@ impl Parts<'_> {
         presence: Presence,
         draining: CancellationToken,
     ) -> Result<Arc<Front>, StartError> {
-        let own = self.authority.issue_client(&Subject::member())?;
-        let tls = tls::client(self.authority.certificate_pem(), &own)?;
+        let issuer = Arc::clone(&self.authority);
+        let own = Own::new(ca::LIFE, move || issuer.issue_client(&Subject::member()))?;
+        let tls = tls::client(self.authority.certificate_pem(), own)?;
         let membership = Membership {
             own: self.store.id(),
             data_dir: self.config.data_dir.clone(),

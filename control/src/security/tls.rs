@@ -1,5 +1,6 @@
 //! TLS as every listener and client of the cluster uses it.
 
+mod own;
 mod pinned;
 
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use super::ca::{self, CertificateAuthority, IssuedCertificate};
+pub use self::own::Own;
+use super::ca::{self, CertificateAuthority};
 use crate::membership::token::AuthorityHash;
 
 /// Why TLS could not be set up.
@@ -18,6 +20,9 @@ pub enum Error {
     /// The authority's certificate is not one.
     #[error("the certificate authority cannot be used as a trust root")]
     Root(#[source] rustls::Error),
+    /// The authority cannot sign.
+    #[error("a certificate cannot be made")]
+    Issue(#[from] ca::Error),
     /// The client verifier could not be built.
     #[error("client certificates cannot be verified with this authority")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
@@ -31,7 +36,7 @@ const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// The API's listener: a client certificate is checked against the authority when shown, and may be absent
 /// (the caller is then anonymous).
-pub fn server(authority: &CertificateAuthority, own: &IssuedCertificate) -> Result<Arc<ServerConfig>, Error> {
+pub fn server(authority: &CertificateAuthority, own: Own) -> Result<Arc<ServerConfig>, Error> {
     let roots = Arc::new(roots(authority.certificate_pem())?);
     let verifier =
         WebPkiClientVerifier::builder_with_provider(roots, provider()).allow_unauthenticated().build()?;
@@ -40,20 +45,22 @@ pub fn server(authority: &CertificateAuthority, own: &IssuedCertificate) -> Resu
         .map_err(Error::Certificate)?
         .with_client_cert_verifier(verifier)
         // The authority's own certificate is for those who know only its hash: machines that join.
-        .with_single_cert(vec![own.certificate_der(), authority.certificate_der()], own.key_der())
-        .map_err(Error::Certificate)?;
+        .with_cert_resolver(Arc::new(own.followed_by(authority.certificate_der())?));
     config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(Arc::new(config))
 }
 
 /// A client that trusts the cluster's authority only and shows `own`.
-pub fn client(authority_pem: &str, own: &IssuedCertificate) -> Result<ClientConfig, Error> {
-    ClientConfig::builder_with_provider(provider())
+pub fn client(authority_pem: &str, own: Own) -> Result<ClientConfig, Error> {
+    client_of(authority_pem, Arc::new(own))
+}
+
+fn client_of(authority_pem: &str, own: Arc<Own>) -> Result<ClientConfig, Error> {
+    Ok(ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(Error::Certificate)?
         .with_root_certificates(roots(authority_pem)?)
-        .with_client_auth_cert(vec![own.certificate_der()], own.key_der())
-        .map_err(Error::Certificate)
+        .with_client_cert_resolver(own))
 }
 
 /// Both ends of the connections between members.
@@ -66,16 +73,16 @@ pub struct PeerTls {
 }
 
 /// Connections between members: both sides must show a certificate of the authority; `own` is this member's.
-pub fn peers(authority: &CertificateAuthority, own: &IssuedCertificate) -> Result<PeerTls, Error> {
+pub fn peers(authority: &CertificateAuthority, own: Own) -> Result<PeerTls, Error> {
+    let own = Arc::new(own);
     let trusted = Arc::new(roots(authority.certificate_pem())?);
     let verifier = WebPkiClientVerifier::builder_with_provider(trusted, provider()).build()?;
     let mut server = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(Error::Certificate)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![own.certificate_der()], own.key_der())
-        .map_err(Error::Certificate)?;
-    let mut client = client(authority.certificate_pem(), own)?;
+        .with_cert_resolver(own.clone());
+    let mut client = client_of(authority.certificate_pem(), own)?;
     server.alpn_protocols = vec![b"h2".to_vec()];
     client.alpn_protocols = vec![b"h2".to_vec()];
     Ok(PeerTls { server: Arc::new(server), client: Arc::new(client) })

@@ -26,7 +26,7 @@ use self::raw::{Frame, PREFACE};
 use crate::membership::token::AuthorityHash;
 use crate::run::{Beginning, Config, Limits, Member};
 use crate::security::CertificateAuthority;
-use crate::security::ca::Subject;
+use crate::security::ca::{self, Subject};
 use crate::security::tls;
 
 /// Longest wait for something that must happen.
@@ -80,8 +80,9 @@ impl Host {
     fn tls(&self, user: Option<&Subject>, protocol: &[u8]) -> Arc<ClientConfig> {
         let mut config = match user {
             Some(user) => {
-                let own = self.authority.issue_client(user).expect("issued");
-                tls::client(self.authority.certificate_pem(), &own).expect("a client")
+                let issued = self.authority.issue_client(user).expect("issued");
+                let own = tls::Own::new(ca::LIFE, move || Ok(issued.clone())).expect("sound");
+                tls::client(self.authority.certificate_pem(), own).expect("a client")
             }
             None => {
                 tls::pinned_client(AuthorityHash::of(&self.authority.certificate_der())).expect("a client")

@@ -141,3 +141,37 @@ fn groups_are_spelled_as_upstream_spells_them() {
         assert_eq!((served.camel_case().as_str(), served.tag().as_str()), (camel, tag));
     }
 }
+
+#[test]
+fn version_2_has_every_path_and_no_word_that_is_only_in_version_3() {
+    let documents = Documents::new(builtin());
+    let whole: Value = serde_json::from_slice(&documents.version_2("v1.36.0").json).unwrap();
+    assert_eq!((&whole["swagger"], &whole["info"]["version"]), (&json!("2.0"), &json!("v1.36.0")));
+    let text = whole.to_string();
+    for word in ["#/components", "\"oneOf\":[", "\"allOf\":[", "\"requestBody\":", "\"*/*\":"] {
+        assert!(!text.contains(word), "{word} is of version 3");
+    }
+    let patch = &whole["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    assert_eq!(patch["consumes"].as_array().unwrap().len(), 4);
+    assert_eq!(patch["produces"], json!(["application/json"]));
+    let body = json!({
+        "in": "body", "name": "body", "required": true,
+        "schema": {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.Patch"},
+    });
+    assert_eq!(patch["parameters"][0], body);
+    assert_eq!(
+        patch["parameters"][1],
+        json!({"in": "query", "name": "dryRun", "type": "string", "uniqueItems": true})
+    );
+    let definitions = &whole["definitions"];
+    assert_eq!(
+        definitions["io.k8s.api.apps.v1.Deployment"]["properties"]["spec"],
+        json!({"$ref": "#/definitions/io.k8s.api.apps.v1.DeploymentSpec"})
+    );
+    assert_eq!(
+        definitions["io.k8s.apimachinery.pkg.util.intstr.IntOrString"],
+        json!({"type": "string", "format": "int-or-string"})
+    );
+    let options = &definitions["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"];
+    assert!(options["x-kubernetes-group-version-kind"].as_array().unwrap().len() > 10);
+}
