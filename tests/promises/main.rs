@@ -22,6 +22,7 @@ mod misuse;
 mod node_life;
 mod nodes;
 mod operators;
+mod overload;
 mod pages;
 mod probes;
 mod python;
