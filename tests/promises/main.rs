@@ -2,6 +2,7 @@
 
 mod apply;
 mod bad_input;
+mod bombs;
 mod cli;
 mod clients;
 mod commands;
