@@ -7,13 +7,14 @@
 pub(crate) mod addresses;
 mod pods;
 mod priority;
+mod storage;
 mod token_mount;
 
 use isopod_raft_store::{Compare, Op, Snapshot};
 use isopod_spec::registry;
 use isopod_spec::resource::{Kind, Object, Resource};
 use isopod_spec::status::Status;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
@@ -64,6 +65,9 @@ pub(crate) fn create(
     if object.get::<Pod>().is_some() {
         additions.compares.extend(admit_pod(snapshot, kind, object, seed)?);
     }
+    if let Some(claim) = object.get_mut::<PersistentVolumeClaim>() {
+        storage::default_class(snapshot, claim)?;
+    }
     admit_priority_class(snapshot, kind, object)?;
     additions.join(admit_service(policy, snapshot, kind, object, None, seed)?);
     Ok(additions)
@@ -79,6 +83,12 @@ pub(crate) fn update(
     seed: u32,
 ) -> Result<Additions, Status> {
     admit_priority_class(snapshot, kind, object)?;
+    if let (Some(claim), Some(old)) =
+        (object.get::<PersistentVolumeClaim>(), old.get::<PersistentVolumeClaim>())
+        && let Some(why) = storage::refuse_growth(snapshot, claim, old)?
+    {
+        return Err(Status::forbidden(kind, object.name(), why));
+    }
     admit_service(policy, snapshot, kind, object, old.get::<Service>(), seed)
 }
 

@@ -8,6 +8,7 @@
 mod places;
 mod priorities;
 mod roles;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -103,6 +104,7 @@ async fn create(objects: &Objects, config: &Config, places: &[SocketAddr]) -> Re
     })
     .await?;
     priorities::create(objects).await?;
+    storage::create(objects).await?;
     roles::create(objects).await
 }
 

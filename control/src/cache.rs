@@ -17,12 +17,15 @@ use isopod_spec::resource::{Kind, Resource};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::StorageClass;
 
-use crate::controllers::facts;
+use crate::controllers::{facts, volumes};
 pub(crate) use key::ObjectKey;
 pub(crate) use shelf::Shelf;
 
@@ -165,6 +168,9 @@ cached! {
     pod_disruption_budgets: PodDisruptionBudget,
     leases: Lease,
     cluster_roles: ClusterRole,
+    persistent_volumes: PersistentVolume by class_of_volume,
+    persistent_volume_claims: PersistentVolumeClaim by class_waited_for,
+    storage_classes: StorageClass,
 }
 
 impl std::fmt::Debug for View {
@@ -178,6 +184,15 @@ impl std::fmt::Debug for View {
 
 fn node_of(pod: &Pod) -> Option<String> {
     facts::node_name(pod).map(str::to_owned)
+}
+
+fn class_of_volume(volume: &PersistentVolume) -> Option<String> {
+    Some(volumes::class_of_volume(volume).to_owned())
+}
+
+/// The class of a claim that has no volume yet.
+fn class_waited_for(claim: &PersistentVolumeClaim) -> Option<String> {
+    volumes::volume_name(claim).is_none().then(|| volumes::class_of(claim).to_owned())
 }
 
 /// `namespace/service`.

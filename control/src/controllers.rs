@@ -28,6 +28,7 @@ mod stateful_set;
 mod taint_eviction;
 #[cfg(test)]
 mod tests;
+pub(crate) mod volumes;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::ReplicationController;
@@ -60,6 +61,9 @@ pub(crate) fn spawn_all(
     starter.start(daemon_set::shell::DaemonSetController);
     starter.start(cron_job::shell::CronJobController::default());
     starter.start(job::shell::JobController);
+    starter.start(volumes::claims::shell::ClaimController::default());
+    starter.start(volumes::reclaim::shell::VolumeController);
+    starter.start(volumes::ephemeral::EphemeralController);
     starter.start(disruption::shell::DisruptionController);
     starter.start(endpoint_slice::shell::EndpointSliceController);
     starter.start(endpoints::shell::EndpointsController);

@@ -3,12 +3,15 @@
 //! They run while this member leads, and all their writes carry the Raft term: when leadership is lost they stop at
 //! once, and a write that was under way does not land in another leader's term.
 
+use std::sync::Arc;
+
 use isopod_raft_store::{Leadership, MemberId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::NodeApi;
 use crate::bootstrap;
 use crate::cache::feed::Feed;
 use crate::controllers::runner::Shell;
@@ -38,13 +41,14 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// What runs on the leader only.
 pub struct Singletons {
     objects: Objects,
+    nodes: Arc<dyn NodeApi>,
     config: Config,
 }
 
 impl Singletons {
-    /// Nothing runs until [`Singletons::run`].
-    pub fn new(objects: Objects, config: Config) -> Singletons {
-        Singletons { objects, config }
+    /// Nothing runs until [`Singletons::run`]. `nodes` asks the nodes' own servers.
+    pub fn new(objects: Objects, nodes: Arc<dyn NodeApi>, config: Config) -> Singletons {
+        Singletons { objects, nodes, config }
     }
 
     /// Runs until `shutdown`: works while this member leads, waits while it does not.
@@ -63,7 +67,7 @@ impl Singletons {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = lost(&mut leadership, term) => tracing::info!(term, "leadership is lost: controllers and scheduler stop"),
-                what = lead(self.objects.in_term(term).managed_by(MANAGER), term, &self.config, &shutdown) => {
+                what = self.lead(term, &shutdown) => {
                     // The parts hear of the shutdown too, and may end a moment before this loop does.
                     if shutdown.is_cancelled() {
                         return;
@@ -73,6 +77,14 @@ impl Singletons {
                 }
             }
         }
+    }
+}
+
+impl Singletons {
+    /// Runs everything; returns the name of what ended first.
+    async fn lead(&self, term: u64, shutdown: &CancellationToken) -> &'static str {
+        let objects = self.objects.in_term(term).managed_by(MANAGER);
+        lead(objects, self.nodes.clone(), term, &self.config, shutdown).await
     }
 }
 
@@ -88,12 +100,18 @@ async fn lost(leadership: &mut watch::Receiver<Leadership>, term: u64) {
 }
 
 /// Runs everything; returns the name of what ended first. Dropping the future stops all of it.
-async fn lead(objects: Objects, term: u64, config: &Config, shutdown: &CancellationToken) -> &'static str {
+async fn lead(
+    objects: Objects,
+    nodes: Arc<dyn NodeApi>,
+    term: u64,
+    config: &Config,
+    shutdown: &CancellationToken,
+) -> &'static str {
     let stop = shutdown.child_token();
     let mut tasks: JoinSet<&'static str> = JoinSet::new();
     let mut feed = Feed::new(objects.clone());
     let (recorder, writer) = Recorder::new(objects.clone());
-    let shell = Shell { objects: objects.clone(), recorder };
+    let shell = Shell { objects: objects.clone(), recorder, nodes };
     let scheduler = Scheduler::new(shell.clone());
     let batches = feed.subscribe();
     let token = stop.clone();

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -38,19 +38,37 @@ impl NodeApi for NodeClient {
         path_and_query: &'a str,
         headers: HeaderMap,
     ) -> BoxFuture<'a, Result<Response<ResponseBody>, NodeUnreachable>> {
+        self.ask(Method::GET, node, path_and_query, headers).boxed()
+    }
+
+    fn delete<'a>(
+        &'a self,
+        node: &'a Node,
+        path: &'a str,
+    ) -> BoxFuture<'a, Result<StatusCode, NodeUnreachable>> {
+        let answer = self.ask(Method::DELETE, node, path, HeaderMap::new());
+        async move { answer.await.map(|answer| answer.status()) }.boxed()
+    }
+}
+
+impl NodeClient {
+    async fn ask(
+        &self,
+        method: Method,
+        node: &Node,
+        path_and_query: &str,
+        headers: HeaderMap,
+    ) -> Result<Response<ResponseBody>, NodeUnreachable> {
         let name = || node.metadata.name.clone().unwrap_or_default();
-        async move {
-            let unreachable = |source: BoxError| NodeUnreachable { node: name(), source };
-            let (ip, port) =
-                address(node).ok_or_else(|| unreachable("it has not reported an address and port".into()))?;
-            let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
-            let request = Request::get(format!("https://{host}:{port}{path_and_query}")).body(Empty::new());
-            let mut request = request.map_err(|error| unreachable(error.into()))?;
-            *request.headers_mut() = headers;
-            let response = self.client.request(request).await.map_err(|error| unreachable(error.into()))?;
-            Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
-        }
-        .boxed()
+        let unreachable = |source: BoxError| NodeUnreachable { node: name(), source };
+        let (ip, port) =
+            address(node).ok_or_else(|| unreachable("it has not reported an address and port".into()))?;
+        let host = if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() };
+        let request = Request::builder().method(method).uri(format!("https://{host}:{port}{path_and_query}"));
+        let mut request = request.body(Empty::new()).map_err(|error| unreachable(error.into()))?;
+        *request.headers_mut() = headers;
+        let response = self.client.request(request).await.map_err(|error| unreachable(error.into()))?;
+        Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
     }
 }
 

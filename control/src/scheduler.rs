@@ -24,12 +24,13 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod topology;
+mod volumes;
 mod wants;
 mod write;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, NodeSelector, Pod};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -64,6 +65,11 @@ pub(crate) fn is_selected(pod: &Pod, node: &Node) -> bool {
         ..wants::Wants::default()
     };
     affinity::admits(&wants, facts::name(&node.metadata), &labels)
+}
+
+/// True when a node with this name and these labels is one that the selector means.
+pub(crate) fn is_chosen(selector: &NodeSelector, node: &str, labels: &facts::StringMap) -> bool {
+    affinity::is_any(selector, node, labels)
 }
 
 /// Decides and binds.
@@ -132,6 +138,7 @@ impl Scheduler {
                     news = news.or(self.picture.observe_pod(delta));
                 }
                 other => {
+                    news.volumes_change |= self.picture.observe_volumes(other);
                     if self.picture.observe_other(other) {
                         news = Hopes::ANY;
                     }
@@ -193,6 +200,10 @@ impl Scheduler {
             spared.iter().for_each(|key| self.picture.spare(key));
             match fate {
                 Fate::Bound => {}
+                Fate::Awaits => {
+                    self.picture.unassume(&key);
+                    self.pending.awaits(&key, now);
+                }
                 Fate::Refused(hopes) => self.pending.refused(&key, hopes, now),
                 Fate::Failed => {
                     self.picture.unassume(&key);

@@ -10,6 +10,7 @@ mod lease;
 mod object;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -51,6 +52,8 @@ pub struct Facts {
     pub pod_cidr: String,
     /// Pods it takes at most.
     pub pods: u32,
+    /// Where it makes volumes.
+    pub volumes: PathBuf,
     /// The machine.
     pub machine: Machine,
 }

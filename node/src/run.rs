@@ -35,7 +35,7 @@ use crate::register::{Facts, Registration};
 use crate::renewal::Renewal;
 use crate::runtime::{self, Runtime, RuntimeError};
 use crate::server::{self, Server};
-use crate::volumes::{Refresher, Volumes};
+use crate::volumes::{Claims, Refresher, Volumes};
 
 /// Pods of one node at most. An idle one costs little; this bounds what the API has to hold for a node.
 const PODS: u32 = 10_000;
@@ -203,7 +203,9 @@ impl Node {
         let mut registry = metrics::registry(&runtime);
         let counted = registry.sub_registry_with_prefix("isopod_proxy");
         let proxy = proxy(&config, range, local.clone(), counted)?;
-        let server = Server::bind(server_config(&config, range), logs.clone(), registry).await?;
+        let claims = Claims::new(client.clone(), &config.name, &data("claims"));
+        let server =
+            Server::bind(server_config(&config, range), logs.clone(), claims.clone(), registry).await?;
         let (events, event_writer) = Events::new(client.clone(), &config.name);
         let (services, service_watch) = Services::new(client.clone());
         let server_address = server.address().unwrap_or(SocketAddr::new(config.address, 0));
@@ -213,12 +215,13 @@ impl Node {
             server: server_address,
             pod_cidr: config.pod_cidr.clone(),
             pods: addresses.capacity().min(PODS),
+            volumes: claims.root().to_owned(),
             machine: Machine::read(&config.data_dir),
         };
         let flusher = logs.flusher();
         let outbound = proxy.handle().outbound();
         let sources = Sources::new(client.clone());
-        let volumes = Volumes::new(data("volumes"), sources.clone(), host(&facts));
+        let volumes = Volumes::new(data("volumes"), sources.clone(), claims.clone(), host(&facts));
         let refresher = volumes.refresher(client.clone(), events.clone());
         let starter = Starter::new(
             runtime,

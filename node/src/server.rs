@@ -34,6 +34,7 @@ use crate::forward::Forwarding;
 use crate::logs::Logs;
 use crate::metrics;
 use crate::proxy::Range;
+use crate::volumes::Claims;
 
 const WHAT: &str = "the node's server certificate";
 /// Connections that are being greeted may take this long.
@@ -71,6 +72,7 @@ pub struct Server {
 #[derive(Clone)]
 struct Told {
     logs: Logs,
+    claims: Claims,
     metrics: Arc<Registry>,
 }
 
@@ -92,13 +94,13 @@ pub enum Error {
 }
 
 impl Server {
-    /// Opens the listener; answers will be made of `logs` and `metrics`.
-    pub async fn bind(config: Config, logs: Logs, metrics: Registry) -> Result<Self, Error> {
+    /// Opens the listener; answers will be made of `logs` and `metrics`, and volumes removed from `claims`.
+    pub async fn bind(config: Config, logs: Logs, claims: Claims, metrics: Registry) -> Result<Self, Error> {
         let shown = Arc::new(Shown::new(&config.identity, WHAT)?);
         let tls = TlsAcceptor::from(Arc::new(tls(&config, shown.clone())?));
         let listen_error = |source| Error::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen_error)?;
-        let told = Told { logs, metrics: Arc::new(metrics) };
+        let told = Told { logs, claims, metrics: Arc::new(metrics) };
         Ok(Self { listener, tls, shown, groups: Arc::new(config.groups), pods: config.pods, told })
     }
 
@@ -150,7 +152,12 @@ impl Server {
             let allowed = certificate.is_some_and(|certificate| caller::is_in(certificate, &groups));
             let service = service_fn(move |mut request| {
                 let (told, forwarding) = (told.clone(), forwarding.clone());
-                async move { Ok::<_, Infallible>(answer(&told, &forwarding, allowed, &mut request)) }
+                async move {
+                    Ok::<_, Infallible>(match request.method() {
+                        &Method::DELETE if allowed => remove(&told.claims, request.uri().path()).await,
+                        _ => answer(&told, &forwarding, allowed, &mut request),
+                    })
+                }
             });
             let mut server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             server.http1().timer(TokioTimer::new());
@@ -197,6 +204,22 @@ fn answer(
         }
         ["portForward", namespace, pod, address] => forwarding.answer(namespace, pod, address, request),
         _ => text(StatusCode::NOT_FOUND, "no such path"),
+    }
+}
+
+/// `DELETE /volumes/<name>`: the folder of a volume that is done with.
+async fn remove(claims: &Claims, path: &str) -> Response<Body> {
+    let Some(name) = path.strip_prefix("/volumes/").map(str::to_owned) else {
+        return text(StatusCode::NOT_FOUND, "no such path");
+    };
+    let claims = claims.clone();
+    let removed = tokio::task::spawn_blocking(move || claims.remove(&name)).await;
+    match removed.map_err(io::Error::other).flatten() {
+        Ok(()) => text(StatusCode::OK, "removed"),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            text(StatusCode::BAD_REQUEST, error.to_string())
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }
 

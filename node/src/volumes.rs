@@ -4,21 +4,28 @@
 //! downward API, projected) are read-only for containers, follow their objects, and are replaced as a whole: readers
 //! see the old files or the new ones, never a mixture. A guest sees a volume as a preopened folder, so what is mounted must be a folder.
 
+mod beneath;
+mod claims;
 mod content;
 mod made;
 mod refresh;
 mod swap;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{HostPathVolumeSource, Pod, Volume, VolumeMount};
 use thiserror::Error;
 
+pub use self::beneath::Held;
+use self::beneath::Missing;
+use self::claims::Writing;
+pub use self::claims::{Claims, FOLDER};
 use self::made::{Made, Table};
 pub use self::refresh::Refresher;
-use crate::agent::env::{Host, Inputs};
+use crate::agent::env::{self, Host, Inputs};
 use crate::agent::events::Events;
 use crate::agent::pod::spec;
 use crate::agent::sources::Sources;
@@ -30,6 +37,8 @@ pub struct Volumes {
     root: Arc<PathBuf>,
     sources: Sources,
     host: Arc<Host>,
+    /// Those that outlive pods.
+    claims: Claims,
     /// Those made of objects.
     table: Table,
 }
@@ -54,9 +63,9 @@ pub enum VolumeError {
 }
 
 impl Volumes {
-    /// Volumes below `root`, which is made when first needed, on the machine `host`.
-    pub fn new(root: PathBuf, sources: Sources, host: Host) -> Self {
-        Self { root: Arc::new(root), sources, host: Arc::new(host), table: Table::default() }
+    /// Volumes below `root`, which is made when first needed, on the machine `host`, and those of `claims`.
+    pub fn new(root: PathBuf, sources: Sources, claims: Claims, host: Host) -> Self {
+        Self { root: Arc::new(root), sources, claims, host: Arc::new(host), table: Table::default() }
     }
 
     /// The task that keeps volumes made of objects up to date. What it cannot do it tells as events.
@@ -69,13 +78,17 @@ impl Volumes {
         self.table.pod_changed(pod);
     }
 
-    /// Makes ready what the container mounts.
-    pub async fn mounts(&self, inputs: &Inputs<'_>) -> Result<Vec<Mount>, VolumeError> {
+    /// Makes ready what the container mounts; `variables` are its environment.
+    pub async fn mounts(
+        &self,
+        inputs: &Inputs<'_>,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<Vec<Mount>, VolumeError> {
         let mut mounts = Vec::new();
         for mount in inputs.container.volume_mounts.iter().flatten() {
             let declared = spec(inputs.pod).volumes.iter().flatten().find(|volume| volume.name == mount.name);
             let volume = declared.ok_or_else(|| VolumeError::Undeclared { volume: mount.name.clone() })?;
-            let ready = self.mount(volume, mount, inputs).await;
+            let ready = self.mount(volume, mount, inputs, variables).await;
             mounts.push(ready.map_err(|reason| VolumeError::SetUp { volume: volume.name.clone(), reason })?);
         }
         // Of two folders of which one lies in the other, the inner one must come last.
@@ -112,6 +125,7 @@ impl Volumes {
         volume: &Volume,
         mount: &VolumeMount,
         inputs: &Inputs<'_>,
+        variables: &BTreeMap<String, String>,
     ) -> Result<Mount, String> {
         let uid = inputs.pod.metadata.uid.as_deref().unwrap_or_default();
         let folder = self.root.join(uid).join(&volume.name);
@@ -120,23 +134,25 @@ impl Volumes {
             (folder, true)
         } else if let Some(host_path) = &volume.host_path {
             (host_folder(host_path)?, true)
+        } else if let Some(claim) = claims::wanted(inputs.pod, volume) {
+            let (folder, writing) = self.claims.folder(&claim).await?;
+            (folder, matches!(writing, Writing::Allowed))
         } else {
             let made = self.table.enter(Made::new(folder.clone(), volume, inputs));
             made.make(&self.sources, &self.host).await?;
             (folder, false)
         };
-        let host_path = match mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
-            Some(path) => sub_folder(&folder, path, writable)?,
-            None => folder,
+        let missing = if writable { Missing::Made } else { Missing::Told };
+        let held = match sub_path(mount, variables)? {
+            Some(path) => Some(beneath::folder(&folder, &path, missing)?),
+            None => None,
         };
-        if mount.sub_path_expr.as_deref().is_some_and(|path| !path.is_empty()) {
-            return Err("subPathExpr is not supported".to_owned());
-        }
         let access = match writable && mount.read_only != Some(true) {
             true => Access::ReadWrite,
             false => Access::ReadOnly,
         };
-        Ok(Mount { host_path, guest_path: mount.mount_path.clone(), access })
+        let host_path = held.as_ref().map_or(folder, Held::path);
+        Ok(Mount { host_path, guest_path: mount.mount_path.clone(), access, held })
     }
 }
 
@@ -163,28 +179,23 @@ fn host_folder(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// A folder inside a volume. Nothing on the way may be a symbolic link: what a container wrote must not lead out.
-fn sub_folder(volume: &Path, sub_path: &str, create: bool) -> Result<PathBuf, String> {
-    let mut path = volume.to_owned();
-    for part in Path::new(sub_path).components() {
-        let Component::Normal(part) = part else {
-            return Err(format!("subPath {sub_path:?} must be a relative path without \"..\""));
-        };
-        path.push(part);
-        match std::fs::symlink_metadata(&path) {
-            Ok(found) if found.is_dir() => {}
-            Ok(_) => {
-                return Err(format!(
-                    "subPath {sub_path:?} is not a folder, as a WebAssembly container needs it"
-                ));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
-                std::fs::create_dir(&path).map_err(|error| error.to_string())?;
-            }
-            Err(error) => return Err(format!("subPath {sub_path:?}: {error}")),
-        }
+/// The part of the volume that is mounted, if it is not the whole.
+fn sub_path(mount: &VolumeMount, variables: &BTreeMap<String, String>) -> Result<Option<String>, String> {
+    if let Some(path) = mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
+        return Ok(Some(path.to_owned()));
     }
-    Ok(path)
+    let Some(expression) = mount.sub_path_expr.as_deref().filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let path = env::expand(expression, |name| variables.get(name).map(String::as_str));
+    // As upstream: what is left of a reference names a variable that the container does not have.
+    match path.contains("$(") {
+        true => Err(format!(
+            "failed to expand subPath for volumeMount \"{}\": missing value in {expression:?}",
+            mount.name
+        )),
+        false => Ok(Some(path)),
+    }
 }
 
 #[cfg(test)]

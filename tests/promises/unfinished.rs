@@ -25,11 +25,6 @@ fn pods_that_need_what_is_not_there_yet_say_so() {
     cluster.push_guest("tool");
     for (name, spec, words) in [
         (
-            "claim",
-            "volumes: [{name: v, persistentVolumeClaim: {claimName: x}}]",
-            "volumes of type persistentVolumeClaim are not supported",
-        ),
-        (
             "bundle",
             "volumes: [{name: v, projected: {sources: [{clusterTrustBundle: {name: x, path: t}}]}}]",
             "projected trust bundles are not supported",

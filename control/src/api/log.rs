@@ -29,6 +29,13 @@ pub trait NodeApi: Send + Sync {
         path_and_query: &'a str,
         headers: HeaderMap,
     ) -> BoxFuture<'a, Result<Response<ResponseBody>, NodeUnreachable>>;
+
+    /// DELETE of `path` at the node's server; only the answer's code matters.
+    fn delete<'a>(
+        &'a self,
+        node: &'a Node,
+        path: &'a str,
+    ) -> BoxFuture<'a, Result<StatusCode, NodeUnreachable>>;
 }
 
 /// A node's server could not be asked.

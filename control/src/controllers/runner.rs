@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::queue::{Ended, Queue};
+use crate::api::NodeApi;
 use crate::cache::{Batch, Change, ObjectKey, View};
 use crate::events::Recorder;
 use crate::objects::Objects;
@@ -39,6 +40,8 @@ pub(crate) struct Shell {
     pub(crate) objects: Objects,
     /// Events about what was done.
     pub(crate) recorder: Recorder,
+    /// Asks nodes.
+    pub(crate) nodes: Arc<dyn NodeApi>,
 }
 
 /// What to do about a key.

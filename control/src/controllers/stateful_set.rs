@@ -3,6 +3,7 @@
 //! [`plan`] is pure: one step at a time for an ordered set, all at once for a parallel one. Pods are numbered; one is only
 //! replaced under the same name, and only when it is gone, so that there are never two of a name.
 
+mod claims;
 mod members;
 pub(crate) mod shell;
 mod status;
@@ -12,10 +13,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use isopod_spec::apps::stateful_set::wants_claims;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetSpec, StatefulSetStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
 use self::members::{Health, Members};
 use super::revisions::{self, History};
@@ -34,8 +34,10 @@ pub(crate) enum Action {
     Create { pods: Vec<Pod> },
     /// Deletes pods.
     Delete { pods: Vec<Arc<Pod>> },
-    /// Tells that no pods are made because they would need volumes.
-    RefuseClaims,
+    /// Makes the claims of pods that come next.
+    Claim { claims: Vec<PersistentVolumeClaim> },
+    /// Gives claims another owner.
+    Reown { claims: Vec<PersistentVolumeClaim> },
 }
 
 /// What to write now, and when to look again if nothing changes.
@@ -54,6 +56,8 @@ pub(crate) struct Observed {
     pub(crate) pods: Vec<Arc<Pod>>,
     /// The revisions that it controls.
     pub(crate) revisions: Vec<Arc<ControllerRevision>>,
+    /// The claims of the namespace, if the set has any.
+    pub(crate) claims: Vec<Arc<PersistentVolumeClaim>>,
 }
 
 /// The templates that pods are to have.
@@ -86,17 +90,36 @@ pub(crate) fn plan(set: &StatefulSet, observed: Observed, now: Timestamp) -> Pla
     }
     let versions = versions(set, spec, history.name, &observed.revisions);
     let members = Members::of(set, spec, claim.owned, now);
-    let refuses = wants_claims(spec);
-    let mut actions = if is_leaving || refuses { Vec::new() } else { step(set, spec, &members, &versions) };
+    let mut actions = if is_leaving { Vec::new() } else { step(set, spec, &members, &versions) };
+    if !is_leaving {
+        with_claims(set, &members, &observed.claims, &mut actions);
+    }
     let status = status::of(set, &members, &versions);
     if actions.is_empty() && !is_leaving {
         actions = forget(spec, &members, &status, &observed.revisions);
     }
     let status = (actions.is_empty() && set.status.as_ref() != Some(&status)).then_some(status);
-    if refuses && status.is_some() {
-        actions.push(Action::RefuseClaims);
-    }
     Plan { actions, status, again_after: members.again_after }
+}
+
+/// Claims come before the pods that use them, and change hands before pods go.
+fn with_claims(
+    set: &StatefulSet,
+    members: &Members,
+    known: &[Arc<PersistentVolumeClaim>],
+    actions: &mut Vec<Action>,
+) {
+    let created = actions.iter().find_map(|action| match action {
+        Action::Create { pods } => Some(pods.as_slice()),
+        _ => None,
+    });
+    let changes = claims::changes(set, members, created.unwrap_or_default(), known);
+    if !changes.create.is_empty() {
+        actions.insert(0, Action::Claim { claims: changes.create });
+    }
+    if !changes.update.is_empty() {
+        actions.insert(0, Action::Reown { claims: changes.update });
+    }
 }
 
 fn versions(

@@ -84,7 +84,7 @@ impl Member {
             tls: parts.tls(&api)?,
             driver,
             follower,
-            singletons: parts.singletons(objects.clone(), &api),
+            singletons: parts.singletons(objects.clone(), &api)?,
             front: parts.front(objects.clone(), &api, presence, draining.clone())?,
             objects,
             listener: api.listener,
@@ -120,14 +120,17 @@ impl Parts<'_> {
         Ok(tls::server(&self.authority, Own::new(ca::LIFE, issue)?)?)
     }
 
-    fn singletons(&self, objects: Objects, api: &Listening) -> Singletons {
+    fn singletons(&self, objects: Objects, api: &Listening) -> Result<Singletons, StartError> {
         let bootstrap = bootstrap::Config {
             api: api.bound,
             service_address: self.service_range.first(),
             root_ca_pem: self.authority.certificate_pem().to_owned(),
         };
         let config = leader::Config { member: self.store.id(), nodes: NodeConfig::default(), bootstrap };
-        Singletons::new(objects, config)
+        let issuer = Arc::clone(&self.authority);
+        let own = Own::new(ca::LIFE, move || issuer.issue_client(&Subject::member()))?;
+        let nodes = Arc::new(NodeClient::new(tls::client(self.authority.certificate_pem(), own)?));
+        Ok(Singletons::new(objects, nodes, config))
     }
 
     fn front(

@@ -1,6 +1,6 @@
 //! Whether a node is one that a pod's selector or affinity names.
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
+use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
 
 use super::wants::Wants;
 use crate::controllers::facts::StringMap;
@@ -11,8 +11,12 @@ pub(super) fn admits(wants: &Wants, node: &str, labels: &StringMap) -> bool {
     let affinity = wants.node_affinity.as_ref();
     let required =
         affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected
-        && required.is_none_or(|any| any.node_selector_terms.iter().any(|term| holds(term, node, labels)))
+    selected && required.is_none_or(|selector| is_any(selector, node, labels))
+}
+
+/// True when the node meets one of the terms.
+pub(super) fn is_any(selector: &NodeSelector, node: &str, labels: &StringMap) -> bool {
+    selector.node_selector_terms.iter().any(|term| holds(term, node, labels))
 }
 
 /// The sum of the weights of the preferences that the node meets.
@@ -57,7 +61,7 @@ fn meets(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::{NodeAffinity, NodeSelector, PreferredSchedulingTerm};
+    use k8s_openapi::api::core::v1::{NodeAffinity, PreferredSchedulingTerm};
 
     fn requirement(key: &str, operator: &str, values: &[&str]) -> NodeSelectorRequirement {
         NodeSelectorRequirement {

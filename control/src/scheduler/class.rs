@@ -11,6 +11,7 @@ use super::refusal::{Obstacles, Refusal, Rejection};
 use super::score::{self, Raw, Scale};
 use super::spreading::Spreading;
 use super::tallies::Presence;
+use super::volumes::Needs;
 use super::wants::Wants;
 
 /// Something that a pass decided, which changes what other pods find.
@@ -32,6 +33,9 @@ pub(super) struct Class {
     unsuitable_count: usize,
     neighbours: Neighbours,
     spreading: Spreading,
+    needs: Needs,
+    /// A pod took a claim meanwhile that only one may use.
+    is_shut_out: bool,
     /// How many of the pass's moves are taken into account.
     seen: usize,
     /// What was told to the last pod that found no node, and after how many moves.
@@ -55,8 +59,13 @@ impl Class {
     pub(super) fn new(picture: &mut Picture, wants: Arc<Wants>, seen: usize) -> Class {
         let (mut entries, mut unsuitable_count) = (Vec::new(), 0);
         let mut unsuitable = Obstacles::among(picture.existing());
+        let (needs, hopeless) = match picture.needs(&wants) {
+            Ok(needs) => (needs, None),
+            Err(reason) => (Needs::default(), Some(reason)),
+        };
         for (slot, node) in picture.nodes().iter().enumerate().filter(|(_, node)| node.exists()) {
-            match node.suits(&wants) {
+            let suits = hopeless.clone().map_or_else(|| node.suits(&wants), Err);
+            match suits.and_then(|()| needs.met_by(node)) {
                 Ok(()) => entries.push(Entry::of(picture, slot, node, &wants)),
                 Err(reason) => {
                     unsuitable.add(&[reason]);
@@ -74,6 +83,8 @@ impl Class {
             unsuitable_count,
             neighbours,
             spreading,
+            needs,
+            is_shut_out: false,
             seen,
             refused: None,
         };
@@ -87,6 +98,7 @@ impl Class {
         self.seen = moves.len();
         for Move { slot, pod } in new {
             if let Some(pod) = pod {
+                self.is_shut_out |= self.needs.taken_by(&self.wants, pod);
                 self.neighbours.shift(picture, &self.wants, *slot, pod, 1);
                 self.spreading.shift(picture, *slot, pod, Presence::Stays, 1);
             }
@@ -96,7 +108,8 @@ impl Class {
             }
         }
         // One pod changes whole domains.
-        if !new.is_empty() && (self.neighbours.has_rules() || self.spreading.has_rules()) {
+        let has_rules = self.neighbours.has_rules() || self.spreading.has_rules() || self.is_shut_out;
+        if !new.is_empty() && has_rules {
             self.weigh_all();
         }
     }
@@ -135,7 +148,8 @@ impl Class {
     /// `None` for a node that cannot take the pod.
     fn raw(&self, entry: &Entry) -> Option<Raw> {
         let (slot, load) = (entry.slot, entry.load?);
-        if self.spreading.obstacle(slot).is_some() || self.neighbours.obstacle(slot).is_some() {
+        let is_kept_out = self.spreading.obstacle(slot).is_some() || self.neighbours.obstacle(slot).is_some();
+        if is_kept_out || self.is_shut_out {
             return None;
         }
         Some(Raw {
@@ -164,6 +178,7 @@ impl Class {
             return missing;
         }
         let rule = self.spreading.obstacle(slot).or_else(|| self.neighbours.obstacle(slot));
+        let rule = rule.or(self.is_shut_out.then_some(Rejection::ClaimInUse));
         rule.into_iter().collect()
     }
 

@@ -11,7 +11,8 @@ use super::resources::Resources;
 use super::wants::{HostPort, Wants};
 use super::{affinity, taints};
 use crate::cache::ObjectKey;
-use crate::controllers::facts::StringMap;
+use crate::controllers::facts::{self, StringMap};
+use crate::controllers::volumes;
 
 /// The taint of a cordoned node.
 const CORDON: &str = "node.kubernetes.io/unschedulable";
@@ -35,6 +36,8 @@ struct Facts {
     is_unschedulable: bool,
     allocatable: Resources,
     pods_max: i64,
+    /// It has a folder for volumes.
+    makes_volumes: bool,
     /// Sizes of the images that it has, by each of their names.
     images: BTreeMap<String, i64>,
 }
@@ -154,6 +157,16 @@ impl NodeState {
         self.facts.as_ref().is_some_and(|facts| affinity::admits(wants, &self.name, &facts.labels))
     }
 
+    /// Its labels, if there is such a node.
+    pub(super) fn labels(&self) -> Option<&StringMap> {
+        self.facts.as_ref().map(|facts| &facts.labels)
+    }
+
+    /// True when it makes volumes for claims.
+    pub(super) fn makes_volumes(&self) -> bool {
+        self.facts.as_ref().is_some_and(|facts| facts.makes_volumes)
+    }
+
     /// True when there is room for the pod now. [`NodeState::shortages`] says what is missing.
     pub(super) fn has_room(&self, wants: &Wants) -> bool {
         let Some(facts) = &self.facts else { return false };
@@ -248,6 +261,7 @@ impl Facts {
             is_unschedulable: spec.is_some_and(|spec| spec.unschedulable == Some(true)),
             allocatable: Resources::of(allocatable),
             pods_max: pods.and_then(|pods| Amount::parse(&pods.0).ok()).map_or(0, Amount::value),
+            makes_volumes: facts::annotation(&node.metadata, volumes::FOLDER).is_some(),
             images: named.collect(),
         }
     }

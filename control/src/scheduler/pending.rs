@@ -145,6 +145,12 @@ impl Pending {
         self.park(key, due, due, Hopes::default());
     }
 
+    /// The pod has a node once its claims are bound: it is tried again at the next change of a volume.
+    pub(super) fn awaits(&mut self, key: &ObjectKey, now: Instant) {
+        let hopes = Hopes { volumes_change: true, ..Hopes::default() };
+        self.park(key, now, now + self.backoff(key), hopes);
+    }
+
     /// When a pod has to be tried although nothing changes.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.timers.first().map(|(due, _)| *due)

@@ -10,9 +10,11 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::node::NodeState;
 use super::refusal::Hopes;
+use super::refusal::Rejection;
 use super::surroundings::Surroundings;
 use super::tallies::{BySlot, Presence, Subject, Tallies};
 use super::topology::{Domains, Topologies};
+use super::volumes::{Needs, Volumes};
 use super::wants::{Recent, Wants};
 use crate::cache::{Change, Delta, ObjectKey};
 use crate::controllers::facts;
@@ -33,6 +35,9 @@ pub(super) struct Picture {
     topologies: Topologies,
     tallies: Tallies,
     surroundings: Surroundings,
+    volumes: Volumes,
+    /// How many placed pods use a claim.
+    users: HashMap<ObjectKey, usize>,
     recent: Recent,
 }
 
@@ -128,6 +133,27 @@ impl Picture {
             self.tallies.forget_by_namespace();
         }
         has_relabelled
+    }
+
+    /// Takes over a change of a claim, a volume or a class; true when it is one.
+    pub(super) fn observe_volumes(&mut self, change: &Change) -> bool {
+        self.volumes.observe(change)
+    }
+
+    /// What the claims of such pods ask of a node.
+    pub(super) fn needs(&self, wants: &Wants) -> Result<Needs, Rejection> {
+        self.volumes.needs(wants, |claim| self.users.contains_key(claim))
+    }
+
+    fn count_users(&mut self, wants: &Wants, count: fn(&mut usize)) {
+        for claim in &wants.claims {
+            let key = ObjectKey::new(&wants.namespace, &claim.name);
+            let users = self.users.entry(key.clone()).or_default();
+            count(users);
+            if *users == 0 {
+                self.users.remove(&key);
+            }
+        }
     }
 
     /// Takes over a change of a node; true when that can help a waiting pod.
@@ -291,6 +317,7 @@ impl Picture {
         self.nodes[placed.slot].pods.insert(key.clone());
         *self.priorities.entry(wants.priority).or_default() += 1;
         self.tallies.add(placed.slot, wants, placed.presence, self.surroundings.namespaces());
+        self.count_users(&placed.wants, |users| *users += 1);
         self.placed.insert(key.clone(), placed);
     }
 
@@ -312,6 +339,7 @@ impl Picture {
             }
         }
         self.tallies.remove(slot, &wants, presence, self.surroundings.namespaces());
+        self.count_users(&wants, |users| *users = users.saturating_sub(1));
         Some(slot)
     }
 

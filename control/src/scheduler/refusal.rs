@@ -21,6 +21,22 @@ pub(super) enum Rejection {
     NotApart,
     /// A pod that is there keeps such pods away.
     KeptAway,
+    /// There is no such claim.
+    ClaimMissing(String),
+    /// The claim is not made yet.
+    ClaimNotMade(String),
+    /// The claim is being deleted.
+    ClaimLeaves(String),
+    /// The claim has no volume, and gets none by a pod.
+    ClaimUnbound,
+    /// Another pod uses the claim, which only one may.
+    ClaimInUse,
+    /// The volume of a claim is gone.
+    VolumeMissing(String),
+    /// The volume is somewhere else.
+    VolumeElsewhere,
+    /// There is no volume for the claim, and none can be made.
+    NoVolume,
 }
 
 impl Rejection {
@@ -42,6 +58,24 @@ impl Rejection {
             Rejection::NotNear => "node(s) didn't match pod affinity rules",
             Rejection::NotApart => "node(s) didn't match pod anti-affinity rules",
             Rejection::KeptAway => "node(s) didn't satisfy existing pods anti-affinity rules",
+            Rejection::ClaimMissing(name) => return format!("persistentvolumeclaim \"{name}\" not found"),
+            Rejection::ClaimNotMade(name) => {
+                return format!(
+                    "waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\""
+                );
+            }
+            Rejection::ClaimLeaves(name) => {
+                return format!("persistentvolumeclaim \"{name}\" is being deleted");
+            }
+            Rejection::VolumeMissing(name) => {
+                return format!("node(s) unavailable due to PersistentVolume \"{name}\" not found");
+            }
+            Rejection::ClaimUnbound => "pod has unbound immediate PersistentVolumeClaims",
+            Rejection::ClaimInUse => {
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+            }
+            Rejection::VolumeElsewhere => "node(s) didn't match PersistentVolume's node affinity",
+            Rejection::NoVolume => "node(s) didn't find available persistent volumes to bind",
         };
         words.to_owned()
     }
@@ -60,13 +94,32 @@ impl Rejection {
             | Rejection::NotSelected
             | Rejection::NeverEnough(_)
             | Rejection::OutsideTopology
-            | Rejection::NotNear => false,
+            | Rejection::NotNear
+            | Rejection::ClaimMissing(_)
+            | Rejection::ClaimNotMade(_)
+            | Rejection::ClaimLeaves(_)
+            | Rejection::ClaimUnbound
+            | Rejection::ClaimInUse
+            | Rejection::VolumeMissing(_)
+            | Rejection::VolumeElsewhere
+            | Rejection::NoVolume => false,
         }
     }
 
     fn hopes(&self) -> Hopes {
         let pods_come = matches!(self, Rejection::NotNear | Rejection::Skewed);
-        Hopes { nodes_change: true, pods_leave: self.is_resolvable(), pods_come }
+        let volumes_change = matches!(
+            self,
+            Rejection::ClaimMissing(_)
+                | Rejection::ClaimNotMade(_)
+                | Rejection::ClaimLeaves(_)
+                | Rejection::ClaimUnbound
+                | Rejection::VolumeMissing(_)
+                | Rejection::VolumeElsewhere
+                | Rejection::NoVolume
+        );
+        let pods_leave = self.is_resolvable() || *self == Rejection::ClaimInUse;
+        Hopes { nodes_change: true, pods_leave, pods_come, volumes_change }
     }
 }
 
@@ -76,17 +129,20 @@ pub(super) struct Hopes {
     pub(super) nodes_change: bool,
     pub(super) pods_leave: bool,
     pub(super) pods_come: bool,
+    pub(super) volumes_change: bool,
 }
 
 impl Hopes {
     /// Of those whom any change may help.
-    pub(super) const ANY: Hopes = Hopes { nodes_change: true, pods_leave: true, pods_come: true };
+    pub(super) const ANY: Hopes =
+        Hopes { nodes_change: true, pods_leave: true, pods_come: true, volumes_change: true };
 
     /// True when one of these changes may help those with such hopes.
     pub(super) fn meet(self, other: Hopes) -> bool {
         (self.nodes_change && other.nodes_change)
             || (self.pods_leave && other.pods_leave)
             || (self.pods_come && other.pods_come)
+            || (self.volumes_change && other.volumes_change)
     }
 
     /// Both.
@@ -95,6 +151,7 @@ impl Hopes {
             nodes_change: self.nodes_change || other.nodes_change,
             pods_leave: self.pods_leave || other.pods_leave,
             pods_come: self.pods_come || other.pods_come,
+            volumes_change: self.volumes_change || other.volumes_change,
         }
     }
 }

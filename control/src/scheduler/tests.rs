@@ -7,6 +7,7 @@ mod preemption;
 mod queue;
 mod rules;
 mod telling;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

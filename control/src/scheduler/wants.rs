@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Affinity, NodeAffinity, Pod, PodSpec, Toleratio
 
 use super::resources::Request;
 use super::terms::{Spread, Term};
+use super::volumes::{self, ClaimName};
 use crate::controllers::facts::{self, StringMap};
 
 /// A port of the host that a container wants for itself.
@@ -43,6 +44,7 @@ pub(super) struct Wants {
     pub(super) node_affinity: Option<NodeAffinity>,
     pub(super) tolerations: Vec<Toleration>,
     pub(super) images: Vec<String>,
+    pub(super) claims: Vec<ClaimName>,
     pub(super) spread: Vec<Spread>,
     /// Pods that must be in the same domain.
     pub(super) near: Vec<Term>,
@@ -70,6 +72,7 @@ impl Wants {
             node_affinity: affinity.and_then(|affinity| affinity.node_affinity.clone()),
             tolerations: spec.tolerations.clone().unwrap_or_default(),
             images: images(spec),
+            claims: volumes::claims_of(pod),
             spread: spread.map(|constraint| Spread::of(constraint, &namespace, &labels)).collect(),
             owner,
             namespace,

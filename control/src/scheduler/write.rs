@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use isopod_spec::status::Status;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodCondition};
 
 use super::Decided;
 use super::pass::{Candidate, Decision};
@@ -15,7 +15,7 @@ use super::refusal::{Hopes, Refusal};
 use super::telling::Reason;
 use crate::cache::ObjectKey;
 use crate::controllers::runner::Shell;
-use crate::controllers::{facts, outcome};
+use crate::controllers::{facts, outcome, volumes};
 use crate::events::{Level, Occurrence, reference};
 use crate::objects::DeleteOptions;
 
@@ -35,6 +35,8 @@ pub(super) enum Fate {
     Bound,
     /// The pod has none, and was told why; such changes may help it.
     Refused(Hopes),
+    /// The node is chosen, and the pod's claims are to be bound first.
+    Awaits,
     /// The binding could not be written.
     Failed,
 }
@@ -64,6 +66,14 @@ pub(super) async fn write(shell: Shell, decided: Vec<Decided>) -> Vec<Outcome> {
 }
 
 async fn bind(shell: &Shell, candidate: &Candidate, node: &str) -> Fate {
+    match have_claims(shell, candidate, node).await {
+        Ok(true) => {}
+        Ok(false) => return Fate::Awaits,
+        Err(status) => {
+            tracing::debug!(pod = %candidate.key, node, %status, "a node was not chosen for a claim");
+            return Fate::Failed;
+        }
+    }
     match shell.objects.bind_seen(&candidate.pod, node).await {
         Ok(()) => {
             let message = format!("Successfully assigned {} to {node}", candidate.key);
@@ -75,6 +85,26 @@ async fn bind(shell: &Shell, candidate: &Candidate, node: &str) -> Fate {
             Fate::Failed
         }
     }
+}
+
+/// Chooses the node for the claims that wait for one; true when all have their volumes.
+async fn have_claims(shell: &Shell, candidate: &Candidate, node: &str) -> Result<bool, Status> {
+    let mut are_bound = true;
+    for claim in &candidate.wants.claims {
+        let namespace = candidate.key.namespace();
+        let found = shell.objects.get::<PersistentVolumeClaim>(namespace, &claim.name).await?;
+        let Some(mut found) = found else { return Ok(false) };
+        if volumes::is_bound(&found) {
+            continue;
+        }
+        are_bound = false;
+        if facts::annotation(&found.metadata, volumes::SELECTED_NODE).is_none() {
+            let annotations = found.metadata.annotations.get_or_insert_default();
+            annotations.insert(volumes::SELECTED_NODE.to_owned(), node.to_owned());
+            shell.objects.update(&found).await?;
+        }
+    }
+    Ok(are_bound)
 }
 
 /// Tells pods why they have no node.

@@ -20,6 +20,9 @@ const RULES: &[(&str, &str, &str, &[&str])] = &[
     ("", "services", "", &["get", "list", "watch"]),
     ("", "configmaps", "", &["get", "list", "watch"]),
     ("", "secrets", "", &["get", "list", "watch"]),
+    ("", "persistentvolumeclaims", "", &["get"]),
+    // Says where data is, and holds no secret.
+    ("", "persistentvolumes", "", &["get"]),
     ("", "serviceaccounts", "", &["get"]),
     ("", "serviceaccounts", "token", &["create"]),
     ("", "events", "", &["create", "update", "patch", "get", "list"]),
@@ -65,7 +68,7 @@ fn is_own(pods: &Pods, node: &str, on: &ResourceAttributes<'_>) -> bool {
         ("pods", "") if lists => on.of_node == node,
         ("pods", _) => pods.uses(node, "pods", on.namespace, on.name),
         ("configmaps" | "secrets", _) if lists && on.metadata_only => true,
-        ("configmaps" | "secrets" | "serviceaccounts", _) => {
+        ("configmaps" | "secrets" | "serviceaccounts" | "persistentvolumeclaims", _) => {
             pods.uses(node, on.resource, on.namespace, on.name)
         }
         _ => true,
@@ -184,13 +187,17 @@ fn used(pod: Pod) -> Option<Used> {
     };
     spec.service_account_name.iter().for_each(|name| add("serviceaccounts", name));
     spec.image_pull_secrets.iter().for_each(|secret| add("secrets", &secret.name));
-    spec.volumes.iter().for_each(|volume| add_volume(volume, &mut add));
+    spec.volumes.iter().for_each(|volume| add_volume(&metadata.name, volume, &mut add));
     let containers = [&spec.containers, &spec.init_containers, &spec.ephemeral_containers];
     containers.into_iter().flatten().for_each(|container| add_environment(container, &mut add));
     Some(Used { node, objects })
 }
 
-fn add_volume(volume: &Volume, add: &mut impl FnMut(&str, &str)) {
+fn add_volume(pod: &str, volume: &Volume, add: &mut impl FnMut(&str, &str)) {
+    volume.persistent_volume_claim.iter().for_each(|claim| add("persistentvolumeclaims", &claim.claim_name));
+    if volume.ephemeral.is_some() {
+        add("persistentvolumeclaims", &format!("{pod}-{}", volume.name));
+    }
     volume.config_map.iter().for_each(|map| add("configmaps", &map.name));
     let secret = volume.secret.iter().flat_map(|secret| &secret.secret_name);
     secret.for_each(|name| add("secrets", name));

@@ -20,7 +20,7 @@ use thiserror::Error;
 pub(crate) use fields::{field, resource};
 pub use links::{Link, LinkPort, links};
 
-use self::expand::expand;
+pub(crate) use self::expand::expand;
 
 /// What a container's environment is made of.
 pub struct Inputs<'a> {

@@ -209,7 +209,7 @@ impl Starter {
         };
         let variables = env::environment(&inputs).map_err(|error| not_configured(error.to_string()))?;
         let (program, args) = env::command_line(&request.declared, &image.entrypoint, &image.cmd, &variables);
-        let mounts = self.volumes.mounts(&inputs).await.map_err(|error| {
+        let mounts = self.volumes.mounts(&inputs, &variables).await.map_err(|error| {
             self.events.pod(&request.pod, None, Kind::Warning, "FailedMount", error.to_string());
             Refused { reason: WaitingReason::ContainerCreating, message: String::new() }
         })?;

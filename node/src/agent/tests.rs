@@ -25,7 +25,7 @@ use crate::images::{self, Images};
 use crate::local::{Body, Caller, LocalPods, Outbound, OutboundError, PodIdentity, empty_body};
 use crate::logs::{Logs, ReadOptions};
 use crate::runtime::{self, Runtime};
-use crate::volumes::Volumes;
+use crate::volumes::{Claims, Volumes};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const HELLO: &[u8] = include_bytes!("../../../samples/hello/hello.wasm");
@@ -130,7 +130,8 @@ async fn run(
     let host = Host { node_name: "node".into(), address, allocatable: Default::default() };
     let flusher = logs.flusher();
     let sources = Sources::new(client.clone());
-    let volumes = Volumes::new(folder.join("volumes"), sources.clone(), host.clone());
+    let claims = Claims::new(client.clone(), "n", &folder.join("claims"));
+    let volumes = Volumes::new(folder.join("volumes"), sources.clone(), claims, host.clone());
     let refresher = volumes.refresher(client.clone(), events.clone());
     let starter = Starter::new(
         Runtime::new(config).unwrap(),

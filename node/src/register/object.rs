@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 
 use super::Facts;
 use crate::images::Image;
+use crate::volumes::FOLDER;
 
 /// As upstream, which lists so many of the largest.
 const IMAGES: usize = 50;
 
 /// What the node sets on an object that exists already.
 pub(super) fn labels(facts: &Facts) -> Value {
-    json!({"metadata": {"labels": {
+    json!({"metadata": {"annotations": {FOLDER: facts.volumes}, "labels": {
         "kubernetes.io/hostname": facts.name,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": facts.machine.architecture,
@@ -124,6 +125,7 @@ mod tests {
             server: "127.0.0.1:4321".parse().unwrap(),
             pod_cidr: "127.42.0.0/16".into(),
             pods: 10_000,
+            volumes: "/data/claims".into(),
             machine,
         }
     }

@@ -97,6 +97,7 @@ async fn registered() -> Fixture {
         server: "127.0.0.1:1".parse().unwrap(),
         pod_cidr: "127.42.0.0/16".into(),
         pods: 10,
+        volumes: "/data/claims".into(),
         machine: Machine::default(),
     };
     let registration = Registration::register(facts, client, images, events).await.unwrap();

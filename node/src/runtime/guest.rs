@@ -20,6 +20,7 @@ use super::outgoing::Outgoing;
 use super::output::Output;
 use crate::local::{Outbound, PodIdentity};
 use crate::logs::{LogSink, Stream};
+use crate::volumes::Held;
 
 /// Handles an instance may hold at once (streams, bodies, header sets, files): each costs the host memory that
 /// the instance's own limit does not count.
@@ -38,6 +39,8 @@ pub struct Mount {
     pub guest_path: String,
     /// What the guest may do there.
     pub access: Access,
+    /// Keeps open the folder that `host_path` leads to, where its name may come to mean another one.
+    pub held: Option<Held>,
 }
 
 /// What a container may do in a mounted folder.

@@ -47,7 +47,11 @@ impl Fixture {
         let mut metrics = Registry::default();
         let counter: prometheus_client::metrics::counter::Counter = Default::default();
         metrics.register("visits", "As an example", counter);
-        let server = Server::bind(config, logs.clone(), metrics).await.unwrap();
+        // Nothing here asks the API.
+        let nobody = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let nobody = kube::Client::try_from(nobody).unwrap();
+        let claims = Claims::new(nobody, "n", &folder.path().join("claims"));
+        let server = Server::bind(config, logs.clone(), claims, metrics).await.unwrap();
         let (address, stop) = (server.address().unwrap(), CancellationToken::new());
         tokio::spawn(server.run(stop.clone()));
         tokio::spawn(logs.flusher().run(stop.clone()));

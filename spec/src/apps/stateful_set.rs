@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetSpec, StatefulSetStatus, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::autoscaling::v1::Scale;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 
@@ -22,15 +23,6 @@ use crate::validation;
 /// What may change in a set that exists, as the refusal words it.
 const UPDATABLE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
     'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
-
-/// Why a set with volume claims makes no pods.
-const NO_CLAIMS: &str = "spec.volumeClaimTemplates: PersistentVolumeClaims have no effect yet, so the pods would have \
-    nowhere to write: no pod is created";
-
-/// True when the set's pods need volumes of their own.
-pub fn wants_claims(spec: &StatefulSetSpec) -> bool {
-    spec.volume_claim_templates.as_ref().is_some_and(|claims| !claims.is_empty())
-}
 
 impl Resource for StatefulSet {
     fn declaration() -> Declaration {
@@ -83,7 +75,7 @@ impl Resource for StatefulSet {
         if let Some(strategy) = &spec.update_strategy {
             validate_strategy(strategy, errors);
         }
-        workload::selector_and_template(&spec.selector, Some(&spec.template), errors);
+        workload::selector_and_template(&spec.selector, Some(&with_claims(spec)), errors);
     }
 
     fn validate_update(&self, old: &Self, target: Target, errors: &mut FieldErrors) {
@@ -97,9 +89,7 @@ impl Resource for StatefulSet {
     }
 
     fn warnings(&self) -> Vec<String> {
-        let mut warnings = workload::warnings(self.spec.as_ref().map(|spec| &spec.template));
-        warnings.extend(self.spec.as_ref().filter(|spec| wants_claims(spec)).map(|_| NO_CLAIMS.to_owned()));
-        warnings
+        workload::warnings(self.spec.as_ref().map(|spec| &spec.template))
     }
 
     fn columns() -> Vec<Column> {
@@ -130,6 +120,30 @@ impl Resource for StatefulSet {
     fn set_replicas(&mut self, replicas: i32) {
         self.spec.get_or_insert_default().replicas = Some(replicas);
     }
+}
+
+/// The template as pods are made of it: each claim is a volume too.
+fn with_claims(spec: &StatefulSetSpec) -> PodTemplateSpec {
+    let mut template = spec.template.clone();
+    let claims: Vec<&str> = spec
+        .volume_claim_templates
+        .iter()
+        .flatten()
+        .filter_map(|claim| claim.metadata.name.as_deref())
+        .collect();
+    if !claims.is_empty() {
+        let volumes = template.spec.get_or_insert_default().volumes.get_or_insert_default();
+        volumes.retain(|volume| !claims.contains(&volume.name.as_str()));
+        volumes.extend(claims.iter().map(|name| Volume {
+            name: (*name).to_owned(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: (*name).to_owned(),
+                read_only: None,
+            }),
+            ..Volume::default()
+        }));
+    }
+    template
 }
 
 fn default_strategy(strategy: &mut StatefulSetUpdateStrategy) {

@@ -3,23 +3,25 @@
 //! Rules: `pkg/apis/core/v1/defaults.go`, `pkg/apis/core/validation` (ValidatePersistentVolume); columns:
 //! `pkg/printers/internalversion`.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeStatus};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeSpec, PersistentVolumeStatus};
 use k8s_openapi::jiff::Timestamp;
 
-use super::persistent_volume_claim::{access_modes, check_modes};
+use super::persistent_volume_claim::{access_modes, check_modes, protect};
 use crate::apps::workload::{SPEC, keep_unwritten};
 use crate::defaults;
-use crate::field_error::FieldErrors;
+use crate::field_error::{FieldErrors, Shown};
 use crate::quantity;
 use crate::resource::{Declaration, Resource, Subresource, Target};
 use crate::table::{Cell, Column, age};
 use crate::validation;
 
+/// Keeps a volume as long as a claim is bound to it.
+pub const PROTECTION: &str = "kubernetes.io/pv-protection";
+
 impl Resource for PersistentVolume {
     fn declaration() -> Declaration {
         Declaration {
             delete_returns_object: true,
-            inert: Some("PersistentVolume has no effect yet: it is stored only, and no claim is bound to it"),
             ..Declaration::of::<Self>("persistentvolume")
                 .short_names(&["pv"])
                 .subresources(&[Subresource::STATUS])
@@ -40,6 +42,7 @@ impl Resource for PersistentVolume {
     fn prepare_create(&mut self) {
         let phase = Some("Pending".to_owned());
         self.status = Some(PersistentVolumeStatus { phase, ..PersistentVolumeStatus::default() });
+        protect(&mut self.metadata, PROTECTION);
     }
 
     fn prepare_update(&mut self, old: &Self, target: Target) {
@@ -59,6 +62,24 @@ impl Resource for PersistentVolume {
         validation::required_word(&mode, spec.volume_mode.as_ref(), &["Block", "Filesystem"], errors);
         if spec.local.is_some() && spec.node_affinity.is_none() {
             errors.required(&SPEC.child("nodeAffinity"), "Local volume requires node affinity");
+        }
+    }
+
+    fn validate_update(&self, old: &Self, target: Target, errors: &mut FieldErrors) {
+        let (Target::Main, Some(spec), Some(old)) = (target, &self.spec, &old.spec) else { return };
+        if source(spec) != source(old) {
+            errors.forbidden(
+                &SPEC.child("persistentvolumesource"),
+                "spec.persistentvolumesource is immutable after creation",
+            );
+        }
+        if spec.volume_mode != old.volume_mode {
+            let path = SPEC.child("volumeMode");
+            errors.invalid(&path, Shown::json(&spec.volume_mode), "field is immutable");
+        }
+        if old.node_affinity.is_some() && spec.node_affinity != old.node_affinity {
+            let path = SPEC.child("nodeAffinity");
+            errors.invalid(&path, Shown::json(&spec.node_affinity), "field is immutable");
         }
     }
 
@@ -96,6 +117,22 @@ impl Resource for PersistentVolume {
             Cell::from(age(self.metadata.creation_timestamp.as_ref(), now)),
             Cell::from(spec.volume_mode.as_deref().unwrap_or("<unset>")),
         ]
+    }
+}
+
+/// The spec without what says nothing of where the data is.
+fn source(spec: &PersistentVolumeSpec) -> PersistentVolumeSpec {
+    PersistentVolumeSpec {
+        access_modes: None,
+        capacity: None,
+        claim_ref: None,
+        mount_options: None,
+        node_affinity: None,
+        persistent_volume_reclaim_policy: None,
+        storage_class_name: None,
+        volume_attributes_class_name: None,
+        volume_mode: None,
+        ..spec.clone()
     }
 }
 

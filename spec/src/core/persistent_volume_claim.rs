@@ -6,6 +6,7 @@
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimSpec, PersistentVolumeClaimStatus,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::apps::workload::{SPEC, keep_unwritten};
@@ -43,11 +44,21 @@ pub(super) fn check_modes(modes: Option<&[String]>, errors: &mut FieldErrors) {
     }
 }
 
+/// Keeps a claim as long as a pod uses it.
+pub const PROTECTION: &str = "kubernetes.io/pvc-protection";
+
+/// Adds a finalizer that the object does not have yet.
+pub(super) fn protect(meta: &mut ObjectMeta, finalizer: &str) {
+    let finalizers = meta.finalizers.get_or_insert_default();
+    if !finalizers.iter().any(|own| own == finalizer) {
+        finalizers.push(finalizer.to_owned());
+    }
+}
+
 impl Resource for PersistentVolumeClaim {
     fn declaration() -> Declaration {
         Declaration {
             delete_returns_object: true,
-            inert: Some("PersistentVolumeClaim has no effect yet: it is stored only, and stays Pending"),
             ..Declaration::of::<Self>("persistentvolumeclaim")
                 .short_names(&["pvc"])
                 .subresources(&[Subresource::STATUS])
@@ -67,6 +78,7 @@ impl Resource for PersistentVolumeClaim {
     fn prepare_create(&mut self) {
         let phase = Some("Pending".to_owned());
         self.status = Some(PersistentVolumeClaimStatus { phase, ..PersistentVolumeClaimStatus::default() });
+        protect(&mut self.metadata, PROTECTION);
     }
 
     fn prepare_update(&mut self, old: &Self, target: Target) {
@@ -94,12 +106,18 @@ impl Resource for PersistentVolumeClaim {
     }
 
     fn validate_update(&self, old: &Self, target: Target, errors: &mut FieldErrors) {
-        if let (Target::Main, Some(spec), Some(old)) = (target, &self.spec, &old.spec)
-            && fixed(spec) != fixed(old)
-        {
+        let (Target::Main, Some(spec), Some(was)) = (target, &self.spec, &old.spec) else { return };
+        if fixed(spec) != fixed(&with_choices(was, spec)) {
             let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName \
                           for bound claims";
             errors.forbidden(&SPEC, detail);
+        }
+        if let (Some(size), Some(before)) = (requested(spec), requested(was))
+            && size < before
+        {
+            let path = SPEC.child("resources");
+            let path = path.child("requests");
+            errors.forbidden(&path.child("storage"), "field can not be less than previous value");
         }
     }
 
@@ -139,6 +157,25 @@ impl Resource for PersistentVolumeClaim {
             Cell::from(spec.and_then(|spec| spec.volume_mode.as_deref()).unwrap_or("<unset>")),
         ]
     }
+}
+
+/// The old spec with what may be chosen once, by whoever binds the claim or gives it its class.
+fn with_choices(
+    was: &PersistentVolumeClaimSpec,
+    new: &PersistentVolumeClaimSpec,
+) -> PersistentVolumeClaimSpec {
+    let is_bound = was.volume_name.as_ref().is_some_and(|name| !name.is_empty());
+    let mut was = was.clone();
+    if !is_bound {
+        was.volume_name.clone_from(&new.volume_name);
+        was.storage_class_name = was.storage_class_name.or_else(|| new.storage_class_name.clone());
+    }
+    was
+}
+
+fn requested(spec: &PersistentVolumeClaimSpec) -> Option<Amount> {
+    let requests = spec.resources.as_ref()?.requests.as_ref()?;
+    Amount::parse(&requests.get("storage")?.0).ok()
 }
 
 /// The spec without what may change.

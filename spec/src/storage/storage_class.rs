@@ -11,13 +11,13 @@ use crate::resource::{Declaration, Resource, Target};
 use crate::table::{Cell, Column, ColumnType, age};
 use crate::{defaults, validation};
 
-const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+/// Annotation of the class of claims that name none.
+pub const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 impl Resource for StorageClass {
     fn declaration() -> Declaration {
         Declaration {
             delete_returns_object: true,
-            inert: Some("StorageClass has no effect yet: it is stored only, and no volume is made"),
             ..Declaration::of::<Self>("storageclass").short_names(&["sc"])
         }
     }

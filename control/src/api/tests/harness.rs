@@ -52,6 +52,14 @@ impl NodeApi for EchoNode {
         let body = Full::new(text).map_err(|error| match error {}).boxed_unsync();
         Box::pin(async { Ok(http::Response::new(body)) })
     }
+
+    fn delete<'a>(
+        &'a self,
+        _: &'a Node,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<http::StatusCode, NodeUnreachable>> {
+        Box::pin(async { Ok(http::StatusCode::OK) })
+    }
 }
 
 /// An answer, read whole.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::Pod;
 
-use super::Version;
+use super::{Version, claims};
 use crate::controllers::facts::{self, Availability};
 use crate::controllers::pods;
 use crate::controllers::revisions::REVISION_LABEL;
@@ -119,5 +119,6 @@ pub(super) fn new_pod(set: &StatefulSet, ordinal: i32, version: &Version) -> Pod
     spec.subdomain =
         set.spec.as_ref().and_then(|spec| spec.service_name.clone()).filter(|name| !name.is_empty());
     pod.metadata.name = Some(name);
+    claims::mount(set, &mut pod, ordinal);
     pod
 }

@@ -6,13 +6,13 @@ use isopod_spec::status::Status;
 use jiff::Timestamp;
 use k8s_openapi::Resource as _;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
-use super::{Action, Observed, Plan, members, plan};
+use super::{Action, Observed, Plan, claims, members, plan};
 use crate::cache::{Change, ObjectKey, View};
 use crate::controllers::pods::Acting;
 use crate::controllers::runner::{Controller, Planned, Shell};
-use crate::controllers::{facts, revisions};
+use crate::controllers::{facts, outcome, revisions};
 use crate::events::Level;
 
 /// Keeps StatefulSets' pods.
@@ -39,6 +39,11 @@ impl Controller for StatefulSetController {
                 let owner = owner.filter(|owner| owner.kind == StatefulSet::KIND);
                 owner.into_iter().for_each(|owner| wake(ObjectKey::new(delta.key.namespace(), &owner.name)));
             }
+            Change::PersistentVolumeClaim(delta) => {
+                let sets = view.stateful_sets.in_namespace(delta.key.namespace());
+                let own = sets.filter(|set| claims::may_be_of(set, delta.key.name()));
+                own.for_each(|set| wake(ObjectKey::of(&set.metadata)));
+            }
             _ => {}
         }
     }
@@ -48,7 +53,13 @@ impl Controller for StatefulSetController {
         let uid = facts::uid(&set.metadata);
         let pods = view.pods.controlled_by(uid).chain(view.pods.orphans(key.namespace()));
         let revisions = view.controller_revisions.controlled_by(uid);
-        let observed = Observed { pods: pods.cloned().collect(), revisions: revisions.cloned().collect() };
+        let claims = view.persistent_volume_claims.in_namespace(key.namespace());
+        let claims = claims.filter(|claim| claims::may_be_of(set, facts::name(&claim.metadata)));
+        let observed = Observed {
+            pods: pods.cloned().collect(),
+            revisions: revisions.cloned().collect(),
+            claims: claims.cloned().collect(),
+        };
         let plan = plan(set, observed, now);
         let again_after = plan.again_after;
         let is_met = plan.actions.is_empty() && plan.status.is_none();
@@ -65,10 +76,11 @@ impl Controller for StatefulSetController {
                 Action::Revise(change) => revisions::apply(&shell, &acting, change).await?,
                 Action::Create { pods } => acting.create(pods).await?,
                 Action::Delete { pods } => acting.delete(&pods).await?,
-                Action::RefuseClaims => {
-                    let message = "spec.volumeClaimTemplates: PersistentVolumeClaims have no effect yet, so no pod is \
-                                   created; use an emptyDir volume, or one of the host";
-                    acting.tell(Level::Warning, "FailedCreate", message.to_owned());
+                Action::Claim { claims } => create_claims(&shell, &acting, claims).await?,
+                Action::Reown { claims } => {
+                    for claim in shell.objects.update_many(&claims).await {
+                        drop(claim?);
+                    }
                 }
             }
         }
@@ -78,6 +90,30 @@ impl Controller for StatefulSetController {
         }
         Ok(())
     }
+}
+
+/// A claim that is there already is the set's as well: its name says so.
+async fn create_claims(
+    shell: &Shell,
+    acting: &Acting<'_>,
+    claims: Vec<PersistentVolumeClaim>,
+) -> Result<(), Status> {
+    for claim in claims {
+        let name = facts::name(&claim.metadata).to_owned();
+        match shell.objects.create(claim).await {
+            Ok(_) => {
+                acting.tell(Level::Normal, "SuccessfulCreate", format!("create Claim {name} success"));
+            }
+            Err(status) if outcome::is_taken(&status) => {}
+            Err(status) if outcome::is_namespace_going(&status) => return Ok(()),
+            Err(status) => {
+                let message = format!("create Claim {name} failed error: {status}");
+                acting.tell(Level::Warning, "FailedCreate", message);
+                return Err(status);
+            }
+        }
+    }
+    Ok(())
 }
 
 fn wake_owners(pod: &Pod, view: &View, wake: &mut dyn FnMut(ObjectKey)) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{
-    ControllerRevision, RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetOrdinals, StatefulSetSpec,
-    StatefulSetUpdateStrategy,
+    ControllerRevision, RollingUpdateStatefulSetStrategy, StatefulSet, StatefulSetOrdinals,
+    StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
     Container, PersistentVolumeClaim, Pod, PodCondition, PodSpec, PodTemplateSpec,
@@ -20,6 +20,7 @@ struct World {
     set: StatefulSet,
     pods: Vec<Arc<Pod>>,
     revisions: Vec<Arc<ControllerRevision>>,
+    claims: Vec<Arc<PersistentVolumeClaim>>,
     created: usize,
     /// New pods are ready at once.
     is_quick: bool,
@@ -44,12 +45,13 @@ fn set(replicas: i32, change: impl FnOnce(&mut StatefulSetSpec)) -> World {
     change(&mut spec);
     let metadata = ObjectMeta { name: Some("db".into()), uid: Some("u".into()), ..ObjectMeta::default() };
     let set = StatefulSet { metadata, spec: Some(spec), status: None };
-    World { set, pods: Vec::new(), revisions: Vec::new(), created: 0, is_quick: true }
+    World { set, pods: Vec::new(), revisions: Vec::new(), claims: Vec::new(), created: 0, is_quick: true }
 }
 
 impl World {
     fn plan(&self) -> Plan {
-        plan(&self.set, Observed { pods: self.pods.clone(), revisions: self.revisions.clone() }, now())
+        let (pods, revisions, claims) = (self.pods.clone(), self.revisions.clone(), self.claims.clone());
+        plan(&self.set, Observed { pods, revisions, claims }, now())
     }
 
     fn pass(&mut self) -> bool {
@@ -80,7 +82,13 @@ impl World {
             Action::Revise(revisions::Change::Delete(revision)) => {
                 self.revisions.retain(|own| own.metadata.name != revision.metadata.name);
             }
-            Action::RefuseClaims => {}
+            Action::Claim { claims } => self.claims.extend(claims.into_iter().map(Arc::new)),
+            Action::Reown { claims } => {
+                for claim in claims {
+                    self.claims.retain(|own| own.metadata.name != claim.metadata.name);
+                    self.claims.push(Arc::new(claim));
+                }
+            }
             Action::Adopt { .. } | Action::Release { .. } => panic!("all pods are the set's"),
         }
     }
@@ -267,13 +275,64 @@ fn going_back_gives_the_old_revision_a_new_number_and_old_ones_are_forgotten() {
     assert_eq!(world.revisions.len(), 2, "the one in use and one more");
 }
 
+fn claiming(replicas: i32, deleted: &str, scaled: &str) -> World {
+    set(replicas, |spec| {
+        let metadata = ObjectMeta { name: Some("data".into()), ..ObjectMeta::default() };
+        spec.volume_claim_templates =
+            Some(vec![PersistentVolumeClaim { metadata, ..PersistentVolumeClaim::default() }]);
+        spec.persistent_volume_claim_retention_policy =
+            Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
+                when_deleted: Some(deleted.into()),
+                when_scaled: Some(scaled.into()),
+            });
+    })
+}
+
+impl World {
+    /// Each claim with the kind and name of its owner.
+    fn owners(&self) -> Vec<String> {
+        let shown = self.claims.iter().map(|claim| {
+            let owners = claim.metadata.owner_references.iter().flatten();
+            let owners: Vec<String> = owners.map(|own| format!("{} {}", own.kind, own.name)).collect();
+            format!("{}: {}", facts::name(&claim.metadata), owners.join(", "))
+        });
+        let mut shown: Vec<String> = shown.collect();
+        shown.sort();
+        shown
+    }
+}
+
 #[test]
-fn a_set_that_needs_volumes_makes_no_pods_and_says_so_once() {
-    let mut world = set(2, |spec| spec.volume_claim_templates = Some(vec![PersistentVolumeClaim::default()]));
-    world.pass();
-    assert!(world.plan().actions.contains(&Action::RefuseClaims));
+fn each_pod_has_a_claim_of_its_own_that_outlives_it() {
+    let mut world = claiming(2, "Retain", "Retain");
     world.settle();
-    assert_eq!((world.names().len(), world.status().0), (0, 0));
+    assert_eq!(world.owners(), ["data-db-0: ", "data-db-1: "]);
+    let volumes = world.pods[1].spec.as_ref().unwrap().volumes.clone().unwrap();
+    assert_eq!(volumes[0].persistent_volume_claim.as_ref().unwrap().claim_name, "data-db-1");
+    assert_eq!(volumes[0].name, "data");
+    let labels = world.claims[0].metadata.labels.clone().unwrap();
+    assert_eq!(labels["app"], "db");
+    world.set.spec.as_mut().unwrap().replicas = Some(1);
+    world.settle();
+    assert_eq!(world.owners(), ["data-db-0: ", "data-db-1: "]);
+}
+
+#[test]
+fn claims_go_with_the_set_or_with_the_pod_that_is_too_much() {
+    for (deleted, scaled, before, after) in [
+        ("Delete", "Retain", "StatefulSet db", "StatefulSet db"),
+        ("Retain", "Delete", "", "Pod db-1"),
+        ("Delete", "Delete", "StatefulSet db", "Pod db-1"),
+    ] {
+        let mut world = claiming(2, deleted, scaled);
+        world.settle();
+        assert_eq!(world.owners()[1], format!("data-db-1: {before}"), "{deleted} {scaled}");
+        world.set.spec.as_mut().unwrap().replicas = Some(1);
+        world.settle();
+        assert_eq!(world.names(), ["db-0"]);
+        assert_eq!(world.owners()[0], format!("data-db-0: {before}"), "{deleted} {scaled}");
+        assert_eq!(world.owners()[1], format!("data-db-1: {after}"), "{deleted} {scaled}");
+    }
 }
 
 proptest! {

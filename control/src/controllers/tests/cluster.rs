@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use isopod_raft_store::{Config, KeyRange, Revision, Store};
 use isopod_spec::registry;
 use isopod_spec::resource::Resource;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::propagating;
+use crate::api::{NodeApi, NodeUnreachable, ResponseBody};
 use crate::bootstrap;
 use crate::controllers::{NodeConfig, facts};
 use crate::leader::{self, Singletons};
@@ -32,6 +34,28 @@ const GRACE: Duration = Duration::from_secs(60);
 const SHORT_GRACE: Duration = Duration::from_secs(2);
 /// Nodes renew their Leases several times in the shortest grace.
 const RENEWAL: Duration = Duration::from_millis(250);
+
+/// Nodes that have no server of their own.
+struct NoNodes;
+
+impl NodeApi for NoNodes {
+    fn get<'a>(
+        &'a self,
+        _: &'a Node,
+        _: &'a str,
+        _: http::HeaderMap,
+    ) -> BoxFuture<'a, Result<http::Response<ResponseBody>, NodeUnreachable>> {
+        Box::pin(async { Ok(http::Response::new(ResponseBody::default())) })
+    }
+
+    fn delete<'a>(
+        &'a self,
+        _: &'a Node,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<http::StatusCode, NodeUnreachable>> {
+        Box::pin(async { Ok(http::StatusCode::OK) })
+    }
+}
 
 /// A running cluster.
 pub(super) struct Cluster {
@@ -73,7 +97,7 @@ impl Cluster {
                 root_ca_pem: ROOT_CA.to_owned(),
             },
         };
-        tasks.spawn(Singletons::new(objects.clone(), config).run(shutdown.clone()));
+        tasks.spawn(Singletons::new(objects.clone(), Arc::new(NoNodes), config).run(shutdown.clone()));
         let silent = Arc::new(Mutex::new(HashSet::new()));
         let first_revision = objects.store().snapshot().revision();
         let mut cluster = Cluster { objects, silent, first_revision, shutdown, tasks, _dir: dir };

@@ -73,7 +73,12 @@ async fn a_changed_pod_is_tried_anew_and_a_deleted_one_forgotten() {
 
 #[tokio::test]
 async fn a_refused_pod_is_woken_by_what_can_help_it_only() {
-    let of = |nodes_change, pods_leave, pods_come| Hopes { nodes_change, pods_leave, pods_come };
+    let of = |nodes_change, pods_leave, pods_come| Hopes {
+        nodes_change,
+        pods_leave,
+        pods_come,
+        ..Hopes::default()
+    };
     for (hopes, change, wakes) in [
         (of(true, false, false), of(true, false, false), true),
         (of(true, false, false), of(false, true, true), false),

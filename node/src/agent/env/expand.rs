@@ -1,7 +1,7 @@
 //! `$(NAME)` in values, commands and arguments. `$$` is a dollar sign; what is not known stays as it is written.
 
 /// Replaces what `known` knows.
-pub(super) fn expand<'a>(text: &str, known: impl Fn(&str) -> Option<&'a str>) -> String {
+pub(crate) fn expand<'a>(text: &str, known: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {

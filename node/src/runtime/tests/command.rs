@@ -74,7 +74,7 @@ async fn files_are_those_of_the_mounts() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("greeting"), "hello\n").unwrap();
     let mounts = |access| {
-        let mount = Mount { host_path: dir.path().into(), guest_path: "/data".into(), access };
+        let mount = Mount { host_path: dir.path().into(), guest_path: "/data".into(), access, held: None };
         |spec: &mut ContainerSpec| spec.mounts = vec![mount]
     };
     let (.., log) = run(&["cat", "/data/greeting"], mounts(Access::ReadOnly)).await;
@@ -97,7 +97,8 @@ async fn files_are_those_of_the_mounts() {
 async fn a_mount_that_is_not_there_fails_the_start() {
     let (code, reason, message, _) = run(&[], |spec| {
         let host_path = "/nonexistent/folder".into();
-        spec.mounts = vec![Mount { host_path, guest_path: "/data".into(), access: Access::ReadOnly }];
+        let (guest_path, access) = ("/data".into(), Access::ReadOnly);
+        spec.mounts = vec![Mount { host_path, guest_path, access, held: None }];
     })
     .await;
     assert_eq!((code, reason), (128, Reason::Error));

@@ -82,8 +82,12 @@ async fn a_command_of_wasi_0_3_runs_to_its_end() {
     let dir = tempfile::tempdir().unwrap();
     for (args, code, reason, log) in cases {
         let node = Node::new();
-        let mount =
-            Mount { host_path: dir.path().into(), guest_path: "/data".into(), access: Access::ReadOnly };
+        let mount = Mount {
+            host_path: dir.path().into(),
+            guest_path: "/data".into(),
+            access: Access::ReadOnly,
+            held: None,
+        };
         let container = node
             .start("command3", |spec| {
                 spec.args = args.iter().map(ToString::to_string).collect();

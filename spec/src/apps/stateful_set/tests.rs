@@ -80,14 +80,6 @@ fn only_what_the_controller_can_follow_may_change() {
 }
 
 #[test]
-fn claims_are_warned_of() {
-    let claims = MINIMAL
-        .replace("serviceName: db", "serviceName: db\n  volumeClaimTemplates: [{metadata: {name: data}}]");
-    let warnings = create::<StatefulSet>(&claims).unwrap().warnings();
-    assert!(warnings[0].contains("no pod is created"), "{warnings:?}");
-}
-
-#[test]
 fn a_set_is_a_row_and_has_a_scale() {
     let observed = format!("{MINIMAL}\nstatus: {{replicas: 1, readyReplicas: 1}}");
     let mut object = update::<StatefulSet>(MINIMAL, &observed, Target::Status).unwrap();
@@ -111,4 +103,12 @@ fn a_set_is_a_row_and_has_a_scale() {
             r#"StatefulSet.apps "db" is invalid: status.currentReplicas: Invalid value: 2: cannot be greater than status.replicas"#
         ]],
     );
+}
+
+#[test]
+fn a_claim_is_a_volume_that_containers_may_mount() {
+    let mounting = MINIMAL.replace("db:v1", "db:v1, volumeMounts: [{name: data, mountPath: /data}]");
+    assert!(create::<StatefulSet>(&mounting).is_err(), "{mounting}");
+    let claims = "serviceName: db\n  volumeClaimTemplates: [{metadata: {name: data}}]";
+    create::<StatefulSet>(&mounting.replace("serviceName: db", claims)).unwrap();
 }
