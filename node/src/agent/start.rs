@@ -9,7 +9,7 @@ use isopod_spec::quantity::Amount;
 use k8s_openapi::api::core::v1::{Container as Declared, Pod};
 use tokio::sync::Semaphore;
 
-use super::env::{self, Host, Inputs, Objects, Reference};
+use super::env::{self, Host, Inputs, Objects};
 use super::events::{Events, Kind};
 use super::hooks;
 use super::pod::{Role, Slot, Termination, WaitingReason, spec};
@@ -190,12 +190,8 @@ impl Starter {
         let annotations = meta.annotations.as_ref();
         let instances =
             annotations::instances(annotations).map_err(|error| not_configured(error.to_string()))?;
-        let config_map = annotations::config(annotations);
-        let mut references = env::references(&request.declared);
-        references.extend(config_map.map(|name| Reference::ConfigMap(name.to_owned())));
-        let objects = self.sources.fetch(&namespace, &references).await;
+        let objects = self.sources.fetch(&namespace, &env::references(&request.declared)).await;
         let objects = objects.map_err(|error| not_configured(error.to_string()))?;
-        let config = config_values(config_map, &objects).map_err(not_configured)?;
         let own_only = spec(&request.pod).enable_service_links == Some(false);
         let scope = if own_only { Scope::ApiServer } else { Scope::Namespace };
         let inputs = Inputs {
@@ -223,7 +219,7 @@ impl Starter {
             mounts,
             memory_limit_bytes: memory_limit(&request.declared).map_err(not_configured)?,
             cpu_limit_millis: cpu_limit(&request.declared).map_err(not_configured)?,
-            config,
+            config: config_values(&request.declared, &objects),
             instances,
             logs: self.logs.open(&pod, &request.declared.name, request.restart),
         })
@@ -329,13 +325,17 @@ fn identity(pod: &Pod, addr: IpAddr) -> PodIdentity {
     PodIdentity { namespace, name, uid, addr }
 }
 
-/// What a component reads through `wasi:config`: the text of the ConfigMap that the pod names.
-fn config_values(name: Option<&str>, objects: &Objects) -> Result<Vec<(String, String)>, String> {
-    let Some(name) = name else { return Ok(Vec::new()) };
-    let Some(map) = objects.config_maps.get(name) else {
-        return Err(format!("configmap \"{name}\" not found, named by annotation {}", annotations::CONFIG));
-    };
-    Ok(map.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
+/// What a component reads through `wasi:config`: the text of the ConfigMaps that the container takes its environment
+/// from, also under names that no variable can have. As in the environment, the last one wins.
+fn config_values(declared: &Declared, objects: &Objects) -> Vec<(String, String)> {
+    let mut values = Vec::new();
+    for source in declared.env_from.iter().flatten() {
+        let map = source.config_map_ref.as_ref().and_then(|map| objects.config_maps.get(&map.name));
+        let prefix = source.prefix.as_deref().unwrap_or_default();
+        let data = map.and_then(|map| map.data.as_ref()).into_iter().flatten();
+        values.extend(data.map(|(key, value)| (format!("{prefix}{key}"), value.clone())));
+    }
+    values
 }
 
 /// The ports that a container answers HTTP on.

@@ -13,8 +13,6 @@ pub const INSTANCE_REQUESTS: &str = "isopod.dev/instance-requests";
 pub const INSTANCE_CONCURRENCY: &str = "isopod.dev/instance-concurrency";
 /// Seconds that an instance without requests is kept; absent: 60.
 pub const INSTANCE_IDLE: &str = "isopod.dev/instance-idle-seconds";
-/// The ConfigMap of the pod's namespace whose data its components read through `wasi:config`.
-pub const CONFIG: &str = "isopod.dev/config";
 
 const REQUESTS_MAX: u32 = 1_000_000;
 const CONCURRENCY_MAX: u32 = 256;
@@ -74,11 +72,6 @@ pub fn instances(annotations: Option<&Annotations>) -> Result<Instances, BadAnno
         at_a_time: at_a_time.unwrap_or(1),
         idle: Duration::from_secs(idle.unwrap_or(IDLE_DEFAULT).into()),
     }))
-}
-
-/// The ConfigMap for `wasi:config`, if one is named.
-pub fn config(annotations: Option<&Annotations>) -> Option<&str> {
-    annotations?.get(CONFIG).map(String::as_str).filter(|name| !name.is_empty())
 }
 
 /// Checks the annotations of a pod, or of the template of one.
