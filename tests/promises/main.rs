@@ -3,6 +3,7 @@
 mod apply;
 mod bad_input;
 mod bombs;
+mod charts;
 mod claims;
 mod cli;
 mod clients;
