@@ -17,6 +17,7 @@ mod faults;
 mod forwarding;
 mod helm;
 mod history;
+mod instances;
 mod joining;
 mod kinds;
 mod kubectl;
