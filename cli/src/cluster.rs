@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use isopod_control::run::{Beginning, Config, Limits, Member};
 use isopod_control::security::ca::LIFE;
+use isopod_node::docker::Choice;
 use isopod_node::proxy::Sharing;
 use isopod_node::run::{Config as NodeConfig, Node};
 use isopod_node::runtime::{self, Runtime};
@@ -164,6 +165,7 @@ fn node_configs(
             ingress: (index == 0).then_some(args.ingress),
             sharing,
             runtime: runtime.clone(),
+            docker: Choice::of(args.docker.as_deref()),
             // Everything is told anew at every start.
             keep: None,
             name,

@@ -23,6 +23,10 @@ pub(crate) struct Args {
     /// How many nodes to run in this process
     #[arg(long, env = "ISOPOD_NODES", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) nodes: u8,
+    /// Socket of the Docker daemon that runs other images than WebAssembly, or none [default: /var/run/docker.sock if
+    /// it is there]
+    #[arg(long, env = "DOCKER_HOST", value_name = "SOCKET")]
+    pub(crate) docker: Option<String>,
     /// Range of pod addresses, inside 127.0.0.0/8
     #[arg(long, env = "ISOPOD_POD_CIDR", value_name = "R", default_value = "127.42.0.0/16")]
     pub(crate) pod_cidr: String,

@@ -11,6 +11,7 @@ use isopod_control::membership::join;
 use isopod_control::membership::protocol::{self, NodeAnswer, NodeRequest};
 use isopod_control::membership::token::JoinToken;
 use isopod_control::security::ca::write_private;
+use isopod_node::docker::Choice;
 use isopod_node::known::Known;
 use isopod_node::proxy::Sharing;
 use isopod_node::run::{Config, Node};
@@ -51,6 +52,10 @@ pub(crate) struct Args {
     /// Address that answers for every Service as http://<service>.<namespace>.localhost; port 0 takes any free one
     #[arg(long, env = "ISOPOD_INGRESS", value_name = "A")]
     ingress: Option<SocketAddr>,
+    /// Socket of the Docker daemon that runs other images than WebAssembly, or none [default: /var/run/docker.sock if
+    /// it is there]
+    #[arg(long, env = "DOCKER_HOST", value_name = "SOCKET")]
+    docker: Option<String>,
     /// Form of the banner
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -199,6 +204,7 @@ fn config(args: &Args, data_dir: PathBuf, joined: Joined) -> Config {
         // Other nodes of the cluster are on this machine too.
         sharing: Sharing::WithOtherNodes,
         runtime: None,
+        docker: Choice::of(args.docker.as_deref()),
         keep: Some(Arc::new(keep)),
     }
 }

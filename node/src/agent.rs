@@ -22,6 +22,7 @@ pub mod sources;
 pub mod start;
 mod supervise;
 mod timers;
+pub mod workload;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;

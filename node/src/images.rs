@@ -5,6 +5,7 @@
 //! `registry.local` is the cluster's own registry, asked over the connection to the API server; any other is asked
 //! over the OCI distribution protocol.
 
+mod archive;
 mod blobs;
 mod cluster;
 mod credentials;
@@ -27,12 +28,18 @@ use tokio::sync::Semaphore;
 pub use credentials::{Credentials, CredentialsError};
 
 use self::blobs::Blobs;
+pub(crate) use self::blobs::digest_of;
 use self::cluster::ClusterRegistry;
 use self::remote::RemoteRegistries;
 use crate::coalesce::Coalesce;
 
 /// The host name in `image:` that means the cluster's own registry.
 pub const CLUSTER_REGISTRY: &str = "registry.local";
+
+/// The host name of the registry that `image` is in; empty if that is no reference.
+pub fn registry_of(image: &str) -> String {
+    reference::parse(image).map(|parsed| parsed.registry().to_owned()).unwrap_or_default()
+}
 
 /// Pulls at a time; more would only share the same link and disk.
 const PULLS: usize = 4;
@@ -182,8 +189,8 @@ pub enum ImageError {
     },
     /// The artifact is not for a WebAssembly runtime.
     #[error(
-        "image \"{image}\" is not a WebAssembly artifact ({found}), and this node offers no other runtime: \
-         it does not run Docker images yet"
+        "image \"{image}\" is not a WebAssembly artifact ({found}), and this node has no Docker to run it: \
+         start the node where a Docker daemon runs, or name its socket with --docker"
     )]
     NotWasm {
         /// As written.

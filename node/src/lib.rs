@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod client;
 mod coalesce;
+pub mod docker;
 mod forward;
 pub mod images;
 pub mod known;
@@ -14,6 +15,7 @@ pub mod machine;
 mod members;
 mod metrics;
 pub mod names;
+pub mod namespace;
 pub mod probe;
 pub mod proxy;
 pub mod register;

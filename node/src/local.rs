@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -18,7 +19,9 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+
+use crate::namespace::Namespace;
 
 /// Any error, as it travels inside a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -166,6 +169,10 @@ pub struct LocalPods {
 #[derive(Default)]
 struct Shared {
     slots: RwLock<HashMap<SocketAddr, Weak<Slot>>>,
+    /// Pods with a network of their own. Locked before `slots` where both are.
+    housed: RwLock<Housed>,
+    /// Moves with `housed`.
+    houses: watch::Sender<u64>,
     changed: Mutex<HashSet<SocketAddr>>,
     wake: Notify,
 }
@@ -175,7 +182,19 @@ struct Shared {
 pub(crate) struct Slot {
     addr: SocketAddr,
     registered: ArcSwapOption<Registered>,
+    /// Whether the pod has a network of its own, in which it may answer.
+    housed: AtomicBool,
     shared: Weak<Shared>,
+}
+
+type Housed = HashMap<IpAddr, (Arc<PodIdentity>, Arc<Namespace>)>;
+
+/// A pod with a network of its own: dropping it closes the way into it.
+#[must_use = "dropping it closes the way into the pod's network"]
+pub struct Housing {
+    addr: IpAddr,
+    network: Arc<Namespace>,
+    shared: Arc<Shared>,
 }
 
 /// What answers at an address now.
@@ -212,14 +231,51 @@ impl LocalPods {
 
     /// The place of this address, whether or not something is registered there.
     pub(crate) fn slot(&self, addr: SocketAddr) -> Arc<Slot> {
+        let housed = self.shared.housed();
         let mut slots = self.shared.slots.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = slots.get(&addr).and_then(Weak::upgrade) {
             return slot;
         }
         let shared = Arc::downgrade(&self.shared);
-        let slot = Arc::new(Slot { addr, registered: ArcSwapOption::empty(), shared });
+        let slot = Arc::new(Slot {
+            addr,
+            registered: ArcSwapOption::empty(),
+            housed: AtomicBool::new(housed.contains_key(&addr.ip())),
+            shared,
+        });
         slots.insert(addr, Arc::downgrade(&slot));
         slot
+    }
+
+    /// From now on, what is not registered of the pod's address is to be found in `network`.
+    pub fn house(&self, pod: PodIdentity, network: Arc<Namespace>) -> Housing {
+        let addr = pod.addr;
+        self.shared.set_housed(addr, Some((Arc::new(pod), network.clone())));
+        Housing { addr, network, shared: Arc::clone(&self.shared) }
+    }
+
+    /// The network of the pod with this address, if it has one of its own.
+    pub fn network(&self, addr: IpAddr) -> Option<Arc<Namespace>> {
+        self.shared.housed().get(&addr).map(|(_, network)| Arc::clone(network))
+    }
+
+    /// All pods with networks of their own.
+    pub(crate) fn networks(&self) -> Vec<(Arc<PodIdentity>, Arc<Namespace>)> {
+        self.shared.housed().values().cloned().collect()
+    }
+
+    /// Tells when there are others than before.
+    pub(crate) fn houses(&self) -> watch::Receiver<u64> {
+        self.shared.houses.subscribe()
+    }
+
+    /// The addresses at which something of this pod answers in process.
+    pub(crate) fn registered_at(&self, addr: IpAddr) -> Vec<SocketAddr> {
+        let slots = self.shared.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let of_pod = slots.iter().filter(|(at, _)| at.ip() == addr);
+        let held: Vec<Arc<Slot>> = of_pod.filter_map(|(_, slot)| slot.upgrade()).collect();
+        drop(slots);
+        held.iter().filter(|slot| slot.is_registered()).map(|slot| slot.addr).collect()
     }
 
     /// Waits for registrations or their ends, and takes the addresses concerned: look at each slot for what is
@@ -249,6 +305,28 @@ impl Shared {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&addr).and_then(Weak::upgrade)
     }
 
+    fn housed(&self) -> std::sync::RwLockReadGuard<'_, Housed> {
+        self.housed.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_housed(&self, addr: IpAddr, to: Option<(Arc<PodIdentity>, Arc<Namespace>)>) {
+        let mut housed = self.housed.write().unwrap_or_else(PoisonError::into_inner);
+        let is = to.is_some();
+        match to {
+            Some(to) => housed.insert(addr, to),
+            None => housed.remove(&addr),
+        };
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let of_pod = slots.iter().filter(|(at, _)| at.ip() == addr);
+        let held: Vec<Arc<Slot>> = of_pod.filter_map(|(_, slot)| slot.upgrade()).collect();
+        drop(slots);
+        for slot in held {
+            slot.housed.store(is, Ordering::Release);
+        }
+        drop(housed);
+        self.houses.send_modify(|changes| *changes += 1);
+    }
+
     fn changes(&self) -> std::sync::MutexGuard<'_, HashSet<SocketAddr>> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -262,6 +340,11 @@ impl Shared {
 impl Slot {
     pub(crate) fn registered(&self) -> Guard<Option<Arc<Registered>>> {
         self.registered.load()
+    }
+
+    /// Whether what is not registered is to be found in a network of the pod's own.
+    pub(crate) fn is_housed(&self) -> bool {
+        self.housed.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_registered(&self) -> bool {
@@ -284,6 +367,22 @@ impl Registration {
     /// The address that is answered.
     pub fn addr(&self) -> SocketAddr {
         self.slot.addr
+    }
+}
+
+impl fmt::Debug for Housing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Housing").field(&self.addr).finish()
+    }
+}
+
+impl Drop for Housing {
+    fn drop(&mut self) {
+        let now = self.shared.housed().get(&self.addr).map(|(_, network)| Arc::clone(network));
+        // A younger one stays.
+        if now.is_some_and(|now| Arc::ptr_eq(&now, &self.network)) {
+            self.shared.set_housed(self.addr, None);
+        }
     }
 }
 

@@ -205,6 +205,21 @@ impl Logs {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// When the last line was said that an earlier life of the node wrote of this run. Blocks on the disk.
+    pub fn last_time(&self, pod: &PodRef, container: &str, restart: u32) -> Option<jiff::Timestamp> {
+        use std::io::{Read, Seek, SeekFrom};
+        let path = self.path(pod, container, restart);
+        let mut file = std::fs::File::open(&path).or_else(|_| std::fs::File::open(rotated(&path))).ok()?;
+        let size = file.metadata().ok()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(2 * LINE_BYTES as u64))).ok()?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end).ok()?;
+        // A line without its end was cut by a crash.
+        let whole = &end[..end.iter().rposition(|byte| *byte == b'\n')?];
+        let mut lines = whole.rsplit(|byte| *byte == b'\n');
+        lines.find_map(|record| line::parse(record)?.timestamp())
+    }
+
     fn folder(&self, pod: &PodRef, container: &str) -> PathBuf {
         self.inner.root.join(pod.folder()).join(container)
     }
@@ -223,7 +238,7 @@ pub struct LogSink {
 impl LogSink {
     /// A writer for one output stream of one instance.
     pub fn writer(&self, stream: Stream) -> Writer {
-        Writer { log: self.log.clone(), stream, line: Vec::new() }
+        Writer { log: self.log.clone(), stream, line: Vec::new(), time: None }
     }
 
     /// Bytes that a [`Writer::write`] takes now at least in part; 0 while the queue is full.
@@ -254,9 +269,20 @@ pub struct Writer {
     log: Arc<ContainerLog>,
     stream: Stream,
     line: Vec<u8>,
+    /// When the lines were said, if that is not now.
+    time: Option<jiff::Timestamp>,
 }
 
 impl Writer {
+    /// Has what follows bear this time instead of the time it is written at.
+    pub fn set_time(&mut self, time: jiff::Timestamp) {
+        self.time = Some(time);
+    }
+
+    fn now(&self) -> jiff::Timestamp {
+        self.time.unwrap_or_else(jiff::Timestamp::now)
+    }
+
     /// Takes as much of `chunk` as there is room for and says how much that was; 0 means the queue is full, then
     /// [`LogSink::has_room`] tells when to go on. Never blocks.
     pub fn write(&mut self, chunk: &[u8]) -> usize {
@@ -278,7 +304,7 @@ impl Writer {
             match piece.strip_suffix(b"\n") {
                 Some(end) if end.len() <= free => {
                     self.line.extend_from_slice(end);
-                    line::format(jiff::Timestamp::now(), self.stream, line::Part::Full, &self.line, lines);
+                    line::format(self.now(), self.stream, line::Part::Full, &self.line, lines);
                     self.line.clear();
                     return;
                 }
@@ -289,7 +315,7 @@ impl Writer {
                 _ => {
                     self.line.extend_from_slice(&piece[..free]);
                     piece = &piece[free..];
-                    line::format(jiff::Timestamp::now(), self.stream, line::Part::Partial, &self.line, lines);
+                    line::format(self.now(), self.stream, line::Part::Partial, &self.line, lines);
                     self.line.clear();
                 }
             }
@@ -301,7 +327,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if !self.line.is_empty() {
             let mut lines = Vec::new();
-            line::format(jiff::Timestamp::now(), self.stream, line::Part::Full, &self.line, &mut lines);
+            line::format(self.now(), self.stream, line::Part::Full, &self.line, &mut lines);
             self.log.push(&lines);
         }
     }

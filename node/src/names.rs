@@ -5,6 +5,8 @@
 //! `cluster.local` first, then as they are; a trailing dot means "as it is". Source: the Kubernetes DNS
 //! specification 1.1. SRV and PTR questions are not asked in process and have no answer here.
 
+pub(crate) mod dns;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 

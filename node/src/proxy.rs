@@ -18,6 +18,7 @@ mod facts;
 mod forward;
 mod headers;
 mod ingress;
+mod inside;
 mod listen;
 mod metrics;
 mod observe;
@@ -44,7 +45,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use self::egress::{Egress, EgressRule, InvalidEgressRule};
+use self::inside::Inside;
 pub use self::listen::Sharing;
+pub(crate) use self::listen::bind;
 pub use self::range::{InvalidRange, Range};
 
 use self::connection::Target;
@@ -158,7 +161,7 @@ impl Proxy {
     }
 
     async fn run_with(self, changes: Changes, reporter: Arc<dyn Reporter>, shutdown: CancellationToken) {
-        let Proxy { config, path, ingress, synced, .. } = self;
+        let Proxy { config, path, ingress, synced, handle } = self;
         let stop = shutdown.child_token();
         let listeners =
             Listeners::new(Arc::clone(&path), reporter, config.sharing, config.max_connections, stop.clone());
@@ -167,6 +170,8 @@ impl Proxy {
         }
         let observer = Observer::new(Arc::clone(&path), config.node_name, config.node_port_addr, synced);
         path.tasks.spawn(listeners.run());
+        let inside = Inside { path: Arc::clone(&path), names: handle.outbound(), stop: stop.clone() };
+        path.tasks.spawn(inside.run());
         let _ = shutdown.run_until_cancelled(observer.run(changes)).await;
         stop.cancel();
         path.tasks.close();
@@ -177,7 +182,7 @@ impl Proxy {
 }
 
 fn open_ingress(addr: SocketAddr) -> Result<TcpListener, Error> {
-    listen::bind(addr, Sharing::Alone)
+    bind(addr, Sharing::Alone)
         .map_err(|source| Error::Ingress { advice: listen::explain(addr, &source), source })
 }
 

@@ -23,6 +23,7 @@ use crate::agent::services::{ServiceWatch, Services};
 use crate::agent::sources::Sources;
 use crate::agent::start::Starter;
 use crate::client::{ApiClient, Identity, Shown, TlsError, api_client};
+use crate::docker::{Choice, Docker, DockerError};
 use crate::images::{self, Images};
 use crate::known::{Keep, Keeper, Known};
 use crate::local::LocalPods;
@@ -84,6 +85,8 @@ pub struct Config {
     pub sharing: Sharing,
     /// The runtime of this process, if other nodes in it use it too: an engine reserves much address space.
     pub runtime: Option<Runtime>,
+    /// The Docker daemon, for images that are not WebAssembly.
+    pub docker: Choice,
     /// Keeps what the node learns of its cluster, to be told again at the next start. None: it is forgotten.
     pub keep: Option<Keep>,
 }
@@ -121,6 +124,9 @@ pub enum Error {
     /// The proxy.
     #[error("the service proxy does not start")]
     Proxy(#[from] proxy::Error),
+    /// The Docker daemon.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
     /// The node's server.
     #[error("the node's server does not start")]
     NodeServer(#[from] server::Error),
@@ -200,6 +206,7 @@ impl Node {
             None => Runtime::new(runtime::Config::new(data("code")))?,
         };
         let local = LocalPods::default();
+        let docker = docker(&config, &local).await?;
         let mut registry = metrics::registry(&runtime);
         let counted = registry.sub_registry_with_prefix("isopod_proxy");
         let proxy = proxy(&config, range, local.clone(), counted)?;
@@ -234,7 +241,8 @@ impl Node {
             outbound,
             events.clone(),
             host(&facts),
-        );
+        )
+        .with_docker(docker);
         let registration = register(facts, &client, &images, &events).await?;
         Ok(Self {
             ties: Ties::new(&config, told, api, server.shown()),
@@ -394,6 +402,21 @@ fn may_pass(error: &kube::Error) -> bool {
         kube::Error::Api(status) => status.code >= 500 || status.code == 429,
         _ => true,
     }
+}
+
+/// Connects to Docker where the node is told to.
+async fn docker(config: &Config, local: &LocalPods) -> Result<Option<Docker>, Error> {
+    let (Choice::IfThere(socket) | Choice::At(socket)) = &config.docker else { return Ok(None) };
+    let docker = match Docker::connect(socket, config.data_dir.join("docker"), local.clone()).await {
+        Ok(docker) => docker,
+        Err(error) if matches!(config.docker, Choice::IfThere(_)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "only WebAssembly runs on this node");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    tracing::info!(version = docker.version(), socket = %socket.display(), "Docker runs other images");
+    Ok(Some(docker))
 }
 
 fn server_config(config: &Config, pods: Range) -> server::Config {

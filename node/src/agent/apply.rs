@@ -81,8 +81,11 @@ impl Agent {
             state.crashes.advance(end.finished_at, now);
             state.last = Some(end);
         }
-        let restart = state.restarts + u32::from(state.last.is_some());
-        let request = Request { pod, declared, slot, role: state.role, address, restart };
+        let resumes = state.resumes.clone();
+        // What runs already is the run that the API counts, not the next.
+        let again = state.last.is_some() && resumes.is_none();
+        let restart = state.restarts + u32::from(again);
+        let request = Request { pod, declared, slot, role: state.role, address, restart, resumes };
         let (starter, uid) = (self.starter.clone(), uid.clone());
         self.tasks.spawn(async move {
             let started = starter.start(&request).await;
@@ -123,8 +126,16 @@ impl Agent {
             self.addresses.release(address);
         }
         let (starter, pod) = (self.starter.clone(), pod_ref(&entry.state.pod));
-        self.tasks.spawn_blocking(move || {
-            let cleaned = starter.logs.remove_pod(&pod).and_then(|()| starter.volumes.remove_pod(&pod.uid));
+        self.tasks.spawn(async move {
+            if let Some(docker) = &starter.docker
+                && let Err(error) = docker.remove_pod(&pod.uid).await
+            {
+                tracing::warn!(pod = pod.name, namespace = pod.namespace, %error, "containers of the pod are left");
+            }
+            let of = pod.clone();
+            let cleaned =
+                move || starter.logs.remove_pod(&of).and_then(|()| starter.volumes.remove_pod(&of.uid));
+            let cleaned = tokio::task::spawn_blocking(cleaned).await.map_err(std::io::Error::other).flatten();
             if let Err(error) = cleaned {
                 tracing::warn!(pod = pod.name, namespace = pod.namespace, %error, "files of the pod are left");
             }

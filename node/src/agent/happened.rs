@@ -84,8 +84,15 @@ impl Agent {
     fn clean_up_after_earlier_runs(&mut self) {
         let starter = self.starter.clone();
         let known: Vec<String> = self.pods.keys().map(|uid| uid.to_string()).collect();
-        self.tasks.spawn_blocking(move || {
-            let cleaned = starter.logs.remove_unknown().and_then(|()| starter.volumes.remove_unknown(&known));
+        self.tasks.spawn(async move {
+            if let Some(docker) = &starter.docker
+                && let Err(error) = docker.remove_unknown(&known.iter().cloned().collect()).await
+            {
+                tracing::warn!(%error, "containers of pods that are gone are left");
+            }
+            let cleaned =
+                move || starter.logs.remove_unknown().and_then(|()| starter.volumes.remove_unknown(&known));
+            let cleaned = tokio::task::spawn_blocking(cleaned).await.map_err(std::io::Error::other).flatten();
             if let Err(error) = cleaned {
                 tracing::warn!(%error, "files of pods that are gone cannot be removed");
             }
@@ -133,18 +140,23 @@ impl Agent {
 
     fn started(&mut self, uid: &Uid, slot: Slot, started: Started) {
         let Some(entry) = self.pods.get_mut(uid) else { return };
-        let Started { container, image_id, registrations } = started;
+        let Started { container, image_id, registrations, open_ports } = started;
         // It was started with the pod's address, which stays until the pod is forgotten.
         let Some(address) = entry.state.address else { return };
         let declared = entry.state.declared(slot).clone();
         let probes = probe::declared(&declared);
-        let target = Target { local: self.starter.local.clone(), address, from: self.starter.host.address };
+        let (local, from) = (self.starter.local.clone(), self.starter.host.address);
+        let target = Target { local, address, from, exec: container.exec() };
         let prober = Prober::new(&declared, target.clone());
         let state = entry.state.container_mut(slot);
         let role = state.role;
         state.phase = Phase::Running(Running { id: container.id().to_owned(), started_at: Timestamp::now() });
-        state.restarts += u32::from(state.last.is_some());
-        state.image_id = image_id;
+        if state.resumes.take().is_none() {
+            state.restarts += u32::from(state.last.is_some());
+        }
+        if !image_id.is_empty() {
+            state.image_id = image_id;
+        }
         state.started = !probes.startup;
         state.ready = !probes.readiness;
         state.unhealthy = None;
@@ -153,6 +165,7 @@ impl Agent {
         let supervised = Supervised {
             container,
             registrations,
+            open_ports,
             prober,
             target,
             declared,

@@ -89,7 +89,10 @@ fn end(pod: &PodState, now: Timestamp, plan: &mut Plan) {
     let mut busy = false;
     let others_run = pod.containers.iter().any(|c| c.role != Role::Sidecar && occupies(c));
     for (slot, container) in pod.slots() {
-        busy |= occupies(container);
+        busy |= occupies(container) || container.is_to_be_found();
+        if container.is_to_be_found() {
+            find(slot, container, now, plan);
+        }
         let first_others = container.role == Role::Sidecar && others_run;
         let deadline = deadline(pod, now);
         let stop = match &container.phase {
@@ -109,6 +112,14 @@ fn end(pod: &PodState, now: Timestamp, plan: &mut Plan) {
         plan.actions.push(Action::Forget);
     } else if pod.deletion_deadline().is_some() {
         plan.actions.push(Action::Delete);
+    }
+}
+
+/// Takes up what still runs, so that it can be stopped.
+fn find(slot: Slot, container: &ContainerState, now: Timestamp, plan: &mut Plan) {
+    match &container.phase {
+        Phase::Waiting { blocked: Some(blocked) } if now < blocked.retry_at => plan.wake(blocked.retry_at),
+        _ => plan.actions.push(Action::Start(slot)),
     }
 }
 

@@ -69,6 +69,8 @@ pub struct ContainerState {
     pub unhealthy: Option<String>,
     /// How long it has to stop then, where the probe says so itself.
     pub unhealthy_grace: Option<Duration>,
+    /// The id under which it ran when the agent last ended, if its runtime outlives the agent: to be found again.
+    pub resumes: Option<String>,
     /// Between an exit and the next start.
     pub crashes: Backoff,
     /// Between failures to get its image.
@@ -305,6 +307,7 @@ impl ContainerState {
             ready: false,
             unhealthy: None,
             unhealthy_grace: None,
+            resumes: None,
             crashes: Backoff::default(),
             pulls: Backoff::default(),
         };
@@ -324,12 +327,22 @@ impl ContainerState {
             self.phase = Phase::Terminated(ended(terminated));
         } else if let Some(running) = &state.running {
             let id = known.container_id.clone().unwrap_or_default();
+            if id.starts_with("docker://") {
+                // Docker goes on without the agent.
+                self.resumes = Some(id);
+                return;
+            }
             self.phase =
                 Phase::Terminated(Termination::lost(id, running.started_at.as_ref().map(|t| t.0), now));
         } else if let Some(last) = self.last.take() {
             // It waited for its next start.
             self.phase = Phase::Terminated(last);
         }
+    }
+
+    /// Whether it may be running, but is yet to be found again.
+    pub fn is_to_be_found(&self) -> bool {
+        self.resumes.is_some() && matches!(self.phase, Phase::Waiting { .. })
     }
 
     /// Whether it holds something of the runtime.

@@ -1,6 +1,8 @@
 //! Brings up one container: its image, its environment, its folders, and the start itself. What fails on the way is
 //! told as the reason the container waits for.
 
+mod docker;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -9,17 +11,20 @@ use isopod_spec::quantity::Amount;
 use k8s_openapi::api::core::v1::{Container as Declared, Pod};
 use tokio::sync::Semaphore;
 
+use self::docker::Source;
 use super::env::{self, Host, Inputs, Objects};
 use super::events::{Events, Kind};
 use super::hooks;
 use super::pod::{Role, Slot, Termination, WaitingReason, spec};
 use super::services::{Scope, Services};
 use super::sources::Sources;
-use crate::images::{Image, ImageError, Images, PullPolicy, Ready};
+use super::workload::Workload;
+use crate::docker::{Docker, Exec, OpenPort};
+use crate::images::{Image, ImageError, Images, Ready};
 use crate::local::{LocalPods, Outbound, PodIdentity, Registration};
 use crate::logs::{Logs, PodRef};
 use crate::probe::Target;
-use crate::runtime::{Artifact, Container, ContainerSpec, PrepareError, Runtime};
+use crate::runtime::{Artifact, Container, ContainerSpec, Mount, PrepareError, Runtime};
 use crate::volumes::Volumes;
 
 /// Where an HTTP container answers that declares no port.
@@ -30,11 +35,15 @@ const AT_A_TIME: usize = 32;
 const MESSAGE_BYTES: usize = 4096;
 const LOG_LINES: u64 = 80;
 const LOG_BYTES: usize = 2048;
+/// A container whose hook failed has this long to end.
+const HOOK_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// All that a container needs to be brought up. Shared by all starts.
 pub struct Starter {
     /// Runs it.
     pub runtime: Runtime,
+    /// Runs what is not WebAssembly, where this machine has it.
+    pub docker: Option<Docker>,
     /// Gives its component.
     pub images: Images,
     /// Gives the ConfigMaps and Secrets it refers to.
@@ -71,16 +80,29 @@ pub struct Request {
     pub address: IpAddr,
     /// How often it was started before.
     pub restart: u32,
+    /// The id under which it ran when the agent last ended, if its runtime outlives the agent.
+    pub resumes: Option<String>,
 }
 
 /// A container that runs.
 pub struct Started {
     /// The container.
-    pub container: Container,
-    /// For `imageID`.
+    pub container: Workload,
+    /// For `imageID`; empty if it is known already.
     pub image_id: String,
     /// While these live, it answers at its ports.
     pub registrations: Vec<Registration>,
+    /// And so do these.
+    pub open_ports: Vec<OpenPort>,
+}
+
+/// What both runtimes have to know of a container.
+struct Prepared {
+    program: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    mounts: Vec<Mount>,
+    config: Vec<(String, String)>,
 }
 
 /// Why a container did not start.
@@ -108,7 +130,27 @@ impl Starter {
         host: Host,
     ) -> Self {
         let turns = Semaphore::new(AT_A_TIME);
-        Self { runtime, images, sources, services, volumes, logs, local, outbound, events, host, turns }
+        let docker = None;
+        Self {
+            runtime,
+            docker,
+            images,
+            sources,
+            services,
+            volumes,
+            logs,
+            local,
+            outbound,
+            events,
+            host,
+            turns,
+        }
+    }
+
+    /// Runs images that are not WebAssembly, too.
+    pub fn with_docker(mut self, docker: Option<Docker>) -> Self {
+        self.docker = docker;
+        self
     }
 
     /// Brings it up.
@@ -122,14 +164,27 @@ impl Starter {
 
     async fn try_start(&self, request: &Request) -> Result<Started, Refused> {
         if let Some(class) = other_runtime(&request.pod) {
-            let message =
-                format!("runtimeClassName {class:?} is not offered by this node: it runs only \"wasm\"");
+            let message = format!(
+                "runtimeClassName {class:?} is not offered by this node: it runs \"wasm\" and, with Docker, \"docker\""
+            );
             return Err(Refused { reason: WaitingReason::CreateContainerError, message });
         }
-        let image = self.image(request).await?;
-        let artifact = self.artifact(&image).await?;
+        if let Some(found) = self.found(request).await? {
+            return Ok(found);
+        }
+        match self.source(request).await? {
+            Source::Wasm(ready) => {
+                self.tell_pulled(request, &ready);
+                self.start_wasm(request, &ready.image).await
+            }
+            Source::Docker(image) => self.start_docker(request, &image).await,
+        }
+    }
+
+    async fn start_wasm(&self, request: &Request, image: &Image) -> Result<Started, Refused> {
+        let artifact = self.artifact(image).await?;
         let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
-        let spec = self.container_spec(request, &image, artifact).await?;
+        let spec = self.container_spec(request, image, artifact).await?;
         self.tell(request, Kind::Normal, "Created", format!("Created container: {}", request.declared.name));
         let container = self.runtime.start(spec, self.outbound.clone()).map_err(|error| Refused {
             reason: WaitingReason::RunContainerError,
@@ -137,36 +192,25 @@ impl Starter {
         })?;
         let registrations = self.register(request, &container)?;
         self.tell_host_ports(request);
-        self.after_start(request).await?;
+        self.after_start(request, None).await?;
         self.tell(request, Kind::Normal, "Started", format!("Started container {}", request.declared.name));
-        Ok(Started { container, image_id: image.id.clone(), registrations })
+        let (container, image_id) = (Workload::Wasm(container), image.id.clone());
+        Ok(Started { container, image_id, registrations, open_ports: Vec::new() })
     }
 
-    async fn image(&self, request: &Request) -> Result<Arc<Image>, Refused> {
+    fn tell_pulled(&self, request: &Request, ready: &Ready) {
         let name = request.declared.image.as_deref().unwrap_or_default();
-        let policy = PullPolicy::of(request.declared.image_pull_policy.as_deref(), name);
-        let here = self.images.present(name);
-        let asks = here.is_none() || policy == PullPolicy::Always;
-        if asks && policy != PullPolicy::Never {
-            self.tell(request, Kind::Normal, "Pulling", format!("Pulling image \"{name}\""));
-        }
-        let credentials =
-            if asks { self.sources.credentials(&request.pod).await } else { Default::default() };
-        let ready =
-            self.images.ensure(name, policy, credentials).await.map_err(|error| refused_image(&error))?;
-        let Ready { image, pulled_in } = ready;
-        let told = match pulled_in {
+        let told = match ready.pulled_in {
             None => format!("Container image \"{name}\" already present on machine"),
             Some(time) => {
                 let time = format!("{}ms", time.as_millis());
-                let size = image.size;
+                let size = ready.image.size;
                 format!(
                     "Successfully pulled image \"{name}\" in {time} ({time} including waiting). Image size: {size} bytes."
                 )
             }
         };
         self.tell(request, Kind::Normal, "Pulled", told);
-        Ok(image)
     }
 
     async fn artifact(&self, image: &Image) -> Result<Arc<Artifact>, Refused> {
@@ -177,19 +221,17 @@ impl Starter {
         self.runtime.prepare(&image.digest, bytes).await.map_err(|error| refused_artifact(image, &error))
     }
 
-    async fn container_spec(
+    /// What the objects and the pod say, for either runtime.
+    async fn prepare(
         &self,
         request: &Request,
-        image: &Image,
-        artifact: Arc<Artifact>,
-    ) -> Result<ContainerSpec, Refused> {
-        let meta = &request.pod.metadata;
-        let namespace = meta.namespace.clone().unwrap_or_default();
+        image_env: &[(String, String)],
+        entrypoint: &[String],
+        cmd: &[String],
+    ) -> Result<Prepared, Refused> {
+        let namespace = request.pod.metadata.namespace.clone().unwrap_or_default();
         let not_configured =
             |message: String| Refused { reason: WaitingReason::CreateContainerConfigError, message };
-        let annotations = meta.annotations.as_ref();
-        let instances =
-            annotations::instances(annotations).map_err(|error| not_configured(error.to_string()))?;
         let objects = self.sources.fetch(&namespace, &env::references(&request.declared)).await;
         let objects = objects.map_err(|error| not_configured(error.to_string()))?;
         let own_only = spec(&request.pod).enable_service_links == Some(false);
@@ -201,25 +243,40 @@ impl Starter {
             host: &self.host,
             objects: &objects,
             links: self.services.variables(&namespace, scope),
-            image: &image.env,
+            image: image_env,
         };
         let variables = env::environment(&inputs).map_err(|error| not_configured(error.to_string()))?;
-        let (program, args) = env::command_line(&request.declared, &image.entrypoint, &image.cmd, &variables);
+        let (program, args) = env::command_line(&request.declared, entrypoint, cmd, &variables);
         let mounts = self.volumes.mounts(&inputs, &variables).await.map_err(|error| {
             self.events.pod(&request.pod, None, Kind::Warning, "FailedMount", error.to_string());
             Refused { reason: WaitingReason::ContainerCreating, message: String::new() }
         })?;
+        let config = config_values(&request.declared, &objects);
+        Ok(Prepared { program, args, env: variables.into_iter().collect(), mounts, config })
+    }
+
+    async fn container_spec(
+        &self,
+        request: &Request,
+        image: &Image,
+        artifact: Arc<Artifact>,
+    ) -> Result<ContainerSpec, Refused> {
+        let not_configured =
+            |message: String| Refused { reason: WaitingReason::CreateContainerConfigError, message };
+        let instances = annotations::instances(request.pod.metadata.annotations.as_ref());
+        let instances = instances.map_err(|error| not_configured(error.to_string()))?;
+        let prepared = self.prepare(request, &image.env, &image.entrypoint, &image.cmd).await?;
         let pod = pod_ref(&request.pod);
         Ok(ContainerSpec {
             pod: identity(&request.pod, request.address),
-            name: program,
+            name: prepared.program,
             artifact,
-            args,
-            env: variables.into_iter().collect(),
-            mounts,
+            args: prepared.args,
+            env: prepared.env,
+            mounts: prepared.mounts,
             memory_limit_bytes: memory_limit(&request.declared).map_err(not_configured)?,
             cpu_limit_millis: cpu_limit(&request.declared).map_err(not_configured)?,
-            config: config_values(&request.declared, &objects),
+            config: prepared.config,
             instances,
             logs: self.logs.open(&pod, &request.declared.name, request.restart),
         })
@@ -252,8 +309,9 @@ impl Starter {
     }
 
     /// The hook that the pod wants run before the container counts as started.
-    async fn after_start(&self, request: &Request) -> Result<(), Refused> {
-        let target = Target { local: self.local.clone(), address: request.address, from: self.host.address };
+    async fn after_start(&self, request: &Request, exec: Option<Exec>) -> Result<(), Refused> {
+        let target =
+            Target { local: self.local.clone(), address: request.address, from: self.host.address, exec };
         let done = hooks::after_start(&request.declared, &target).await;
         done.map_err(|error| {
             let message = format!("PostStartHook failed: {error}");
@@ -320,7 +378,8 @@ pub fn pod_ref(pod: &Pod) -> PodRef {
     }
 }
 
-fn identity(pod: &Pod, addr: IpAddr) -> PodIdentity {
+/// Who a pod is, to the network and the runtimes.
+pub fn identity(pod: &Pod, addr: IpAddr) -> PodIdentity {
     let PodRef { namespace, name, uid } = pod_ref(pod);
     PodIdentity { namespace, name, uid, addr }
 }
@@ -340,31 +399,53 @@ fn config_values(declared: &Declared, objects: &Objects) -> Vec<(String, String)
 
 /// The ports that a container answers HTTP on.
 pub fn ports(declared: &Declared) -> Vec<u16> {
+    let numbers = declared_ports(declared);
+    if numbers.is_empty() { vec![DEFAULT_PORT] } else { numbers }
+}
+
+/// The TCP ports that a container declares.
+fn declared_ports(declared: &Declared) -> Vec<u16> {
     let ports = declared.ports.iter().flatten();
     let tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
     let mut numbers: Vec<u16> = tcp.filter_map(|port| u16::try_from(port.container_port).ok()).collect();
     numbers.sort_unstable();
     numbers.dedup();
-    if numbers.is_empty() { vec![DEFAULT_PORT] } else { numbers }
+    numbers
 }
 
-/// The runtime that the pod insists on, if it is not ours.
+/// The runtime that the pod insists on.
+fn runtime_class(pod: &Pod) -> Option<&str> {
+    spec(pod).runtime_class_name.as_deref().filter(|class| !class.is_empty())
+}
+
+/// The runtime that the pod insists on, if it is none of ours.
 fn other_runtime(pod: &Pod) -> Option<&str> {
-    spec(pod).runtime_class_name.as_deref().filter(|class| !matches!(*class, "" | "wasm"))
+    runtime_class(pod).filter(|class| !matches!(*class, "wasm" | "docker"))
 }
 
 fn memory_limit(declared: &Declared) -> Result<Option<u64>, String> {
-    Ok(limit(declared, "memory")?.and_then(|amount| u64::try_from(amount.value()).ok()))
+    Ok(amount(declared, "memory", Bound::Limit)?.and_then(|amount| u64::try_from(amount.value()).ok()))
 }
 
 fn cpu_limit(declared: &Declared) -> Result<Option<u32>, String> {
-    Ok(limit(declared, "cpu")?.and_then(|amount| u32::try_from(amount.milli_value()).ok()))
+    Ok(amount(declared, "cpu", Bound::Limit)?.and_then(|amount| u32::try_from(amount.milli_value()).ok()))
 }
 
-fn limit(declared: &Declared, resource: &str) -> Result<Option<Amount>, String> {
-    let limits = declared.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-    let Some(quantity) = limits.and_then(|limits| limits.get(resource)) else { return Ok(None) };
-    Amount::try_from(quantity).map(Some).map_err(|error| format!("invalid {resource} limit: {error}"))
+/// What a container says of a resource.
+#[derive(Clone, Copy)]
+enum Bound {
+    Limit,
+    Request,
+}
+
+fn amount(declared: &Declared, resource: &str, bound: Bound) -> Result<Option<Amount>, String> {
+    let resources = declared.resources.as_ref();
+    let (amounts, word) = match bound {
+        Bound::Limit => (resources.and_then(|resources| resources.limits.as_ref()), "limit"),
+        Bound::Request => (resources.and_then(|resources| resources.requests.as_ref()), "request"),
+    };
+    let Some(quantity) = amounts.and_then(|amounts| amounts.get(resource)) else { return Ok(None) };
+    Amount::try_from(quantity).map(Some).map_err(|error| format!("invalid {resource} {word}: {error}"))
 }
 
 fn refused_image(error: &ImageError) -> Refused {

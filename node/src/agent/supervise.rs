@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use super::events::{Events, Kind};
 use super::hooks;
 use super::pod::{Role, Slot, Termination};
+use super::workload::Workload;
+use crate::docker::OpenPort;
 use crate::local::Registration;
 use crate::probe::{Finding, Prober, Target};
-use crate::runtime::{Container, Reason, State, Traps};
+use crate::runtime::{Reason, State, Traps};
 
 /// A container that is asked to stop still answers for this long, so that every node's routes lose it first. Less
 /// when its grace is short.
@@ -57,9 +59,11 @@ pub(super) struct Report {
 /// A container and what is needed to look after it.
 pub(super) struct Supervised {
     /// The container.
-    pub container: Container,
+    pub container: Workload,
     /// Its places in the table of addresses.
     pub registrations: Vec<Registration>,
+    /// Its ports on the machine.
+    pub open_ports: Vec<OpenPort>,
     /// Its probes.
     pub prober: Option<Prober>,
     /// Where its hooks are sent.
@@ -101,6 +105,10 @@ impl Supervised {
         }
     }
 
+    fn serves(&self) -> bool {
+        !self.registrations.is_empty() || !self.open_ports.is_empty()
+    }
+
     fn tell_traps(&self, told: &mut Told) {
         let (more, last, out_of_memory) = told.take();
         let requests = if more == 1 { "a request".to_owned() } else { format!("{more} requests, the last") };
@@ -135,7 +143,7 @@ impl Supervised {
                 format!("PreStopHook failed: {error}"),
             );
         }
-        if current.drain == Drain::Serve && !self.registrations.is_empty() {
+        if current.drain == Drain::Serve && self.serves() {
             let pause = DRAIN.min(left(current.deadline) / 4);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -143,6 +151,7 @@ impl Supervised {
             }
         }
         self.registrations.clear();
+        // A process of its own goes on answering until it ends; its ports close with it.
         loop {
             tokio::select! {
                 () = self.container.stop(left(current.deadline)) => break,
@@ -212,21 +221,25 @@ async fn sooner(stop: &mut watch::Receiver<Option<Stop>>, current: Stop) -> Stop
 
 /// Failures of requests, and how many of them were told.
 struct Told {
-    traps: watch::Receiver<Traps>,
+    traps: Option<watch::Receiver<Traps>>,
     total: u64,
     out_of_memory: u64,
     not_before: Instant,
 }
 
 impl Told {
-    fn new(traps: watch::Receiver<Traps>) -> Self {
+    fn new(traps: Option<watch::Receiver<Traps>>) -> Self {
         Self { traps, total: 0, out_of_memory: 0, not_before: Instant::now() }
     }
 
     /// Waits until there is something to tell again.
     async fn due(&mut self) {
         let told = self.total;
-        if self.traps.wait_for(|traps| traps.total > told).await.is_err() {
+        let more = match &mut self.traps {
+            Some(traps) => traps.wait_for(|traps| traps.total > told).await.is_ok(),
+            None => false,
+        };
+        if !more {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep_until(self.not_before).await;
@@ -234,7 +247,7 @@ impl Told {
 
     /// How many are new, the text of the last, and whether memory was the matter.
     fn take(&mut self) -> (u64, Arc<str>, bool) {
-        let traps = self.traps.borrow_and_update().clone();
+        let traps = self.traps.as_mut().map(|traps| traps.borrow_and_update().clone()).unwrap_or_default();
         let more = traps.total - self.total;
         let out_of_memory = traps.out_of_memory > self.out_of_memory;
         (self.total, self.out_of_memory) = (traps.total, traps.out_of_memory);

@@ -34,6 +34,11 @@ pub(super) enum WriteError {
 }
 
 impl Blobs {
+    /// Where all of it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         let partial = folder.join("partial");
         if partial.exists() {
@@ -145,7 +150,8 @@ fn read_checked(path: &Path, expected: &str) -> io::Result<Option<Bytes>> {
 }
 
 /// `sha256:…` of some bytes.
-pub(super) fn digest_of(bytes: &[u8]) -> String {
+/// The digest of these bytes.
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 

@@ -54,7 +54,8 @@ impl Credentials {
         Ok(())
     }
 
-    pub(super) fn for_host(&self, host: &str) -> Option<(&str, &str)> {
+    /// The user and password for a registry.
+    pub(crate) fn for_host(&self, host: &str) -> Option<(&str, &str)> {
         self.by_host.get(host).map(|(user, password)| (user.as_str(), password.as_str()))
     }
 }

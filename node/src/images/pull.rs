@@ -35,7 +35,7 @@ pub(super) enum RegistryError {
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
-enum Registry<'a> {
+pub(super) enum Registry<'a> {
     Cluster(&'a ClusterRegistry),
     Remote(RemoteRegistry),
 }
@@ -61,11 +61,11 @@ impl Registry<'_> {
 }
 
 /// One pull and its errors' subject.
-struct Pull<'a> {
-    images: &'a Images,
-    name: &'a str,
-    parsed: &'a Reference,
-    registry: Registry<'a>,
+pub(super) struct Pull<'a> {
+    pub images: &'a Images,
+    pub name: &'a str,
+    pub parsed: &'a Reference,
+    pub registry: Registry<'a>,
 }
 
 impl Images {
@@ -113,7 +113,10 @@ impl Pull<'_> {
         }
     }
 
-    async fn named_manifest(&self, reference: &Reference) -> Result<(OciManifest, String), ImageError> {
+    pub(super) async fn named_manifest(
+        &self,
+        reference: &Reference,
+    ) -> Result<(OciManifest, String), ImageError> {
         let bytes = self.registry.manifest(reference).await.map_err(|error| self.refused(error))?;
         let digest = digest_of(&bytes);
         if let Some(expected) = reference.digest().filter(|expected| *expected != digest) {
@@ -146,6 +149,12 @@ impl Pull<'_> {
                 Ok(Image { reference, id, digest, size, entrypoint, cmd, env })
             }
         }
+    }
+
+    /// A blob in memory, checked.
+    pub(super) async fn blob(&self, digest: &str) -> Result<Vec<u8>, ImageError> {
+        let stream = self.registry.blob(self.parsed, digest).await.map_err(|error| self.refused(error))?;
+        self.collect(stream, digest, self.images.inner.max_bytes).await
     }
 
     async fn config(&self, digest: &str) -> Result<ImageConfig, ImageError> {

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::declared::{Check, HttpCheck, Probe};
+use crate::docker::Exec;
 use crate::local::{Body, CallError, Caller, HttpHandler, LocalPods, empty_body};
 
 /// Where a container is asked.
@@ -21,6 +22,8 @@ pub struct Target {
     pub address: IpAddr,
     /// The node's address: who asks.
     pub from: IpAddr,
+    /// Runs programs in the container, where its runtime has such.
+    pub exec: Option<Exec>,
 }
 
 /// How it went.
@@ -39,6 +42,7 @@ pub(super) fn attempt(probe: &Probe, target: Target) -> BoxFuture<'static, Outco
 pub(super) async fn check(check: Check, timeout: Duration, target: Target) -> Outcome {
     let (asked, result) = match check {
         Check::Impossible(why) => return Outcome::Failed(why.to_owned()),
+        Check::Exec(command) => return exec(&command, timeout, &target).await,
         Check::Tcp { host, port } => {
             let asked = format!("dial tcp {}:{port}", name_of(host.as_deref(), &target));
             (asked, tokio::time::timeout(timeout, tcp(host, port, target)).await)
@@ -54,6 +58,19 @@ pub(super) async fn check(check: Check, timeout: Duration, target: Target) -> Ou
         Ok(Err(Failure::Answer(message))) => Outcome::Failed(message),
         Ok(Err(Failure::NoAnswer(message))) => Outcome::Failed(format!("{asked}: {message}")),
         Err(_) => Outcome::Failed(format!("{asked}: context deadline exceeded")),
+    }
+}
+
+async fn exec(command: &[String], timeout: Duration, target: &Target) -> Outcome {
+    let Some(exec) = &target.exec else {
+        let why = "exec probes are not available for WebAssembly containers, which have no other programs to run; \
+                   use httpGet or tcpSocket";
+        return Outcome::Failed(why.to_owned());
+    };
+    match exec.run(command, timeout).await {
+        Ok(done) if done.code == 0 => Outcome::Passed,
+        Ok(done) => Outcome::Failed(done.output),
+        Err(why) => Outcome::Failed(why),
     }
 }
 
@@ -75,7 +92,12 @@ async fn tcp(host: Option<String>, port: u16, target: Target) -> Result<(), Fail
 
 async fn connect(host: Option<&str>, port: u16, target: &Target) -> Result<TcpStream, Failure> {
     let name = name_of(host, target);
-    TcpStream::connect((name.as_str(), port)).await.map_err(|error| {
+    let network = if host.is_none() { target.local.network(target.address) } else { None };
+    let connected = match network {
+        Some(network) => network.connect(SocketAddr::new(target.address, port), None).await,
+        None => TcpStream::connect((name.as_str(), port)).await,
+    };
+    connected.map_err(|error| {
         let refused = error.kind() == std::io::ErrorKind::ConnectionRefused;
         Failure::NoAnswer(if refused { "connect: connection refused".to_owned() } else { error.to_string() })
     })

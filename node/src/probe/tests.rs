@@ -32,7 +32,7 @@ impl HttpHandler for Answers {
 
 fn target(local: &LocalPods) -> Target {
     let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
-    Target { local: local.clone(), address: ip("127.42.250.1"), from: ip("127.0.0.1") }
+    Target { local: local.clone(), address: ip("127.42.250.1"), from: ip("127.0.0.1"), exec: None }
 }
 
 fn serve(local: &LocalPods, statuses: &[u16]) -> (Arc<Answers>, Registration) {

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{Answer, Open, text};
 use super::endpoint::Endpoint;
-use super::facts::{AppProtocol, Place};
+use super::facts::AppProtocol;
 use super::headers::asks_to_leave_http;
 use super::path::DataPath;
 use super::routes::Route;
@@ -117,7 +117,7 @@ fn bytes_route(path: &DataPath, addr: SocketAddr) -> Option<Route> {
             !endpoints.is_empty()
                 && endpoints
                     .iter()
-                    .all(|endpoint| endpoint.place == Place::Elsewhere && !endpoint.answers_in_process())
+                    .all(|endpoint| endpoint.is_connected_to() && !endpoint.answers_in_process())
         }
     };
     bytes.then(|| route.clone())

@@ -74,7 +74,7 @@ impl Endpoint {
     pub(crate) fn state(&self, now_ms: impl FnOnce() -> u64) -> State {
         // A pod of this node that is not registered is starting or gone: its address must not be tried over
         // TCP, where a listener about to close could take the request and lose it.
-        if self.place == Place::Here && !self.slot.is_registered() {
+        if self.place == Place::Here && !self.slot.is_registered() && !self.slot.is_housed() {
             return State::Unusable;
         }
         let load = self.in_flight.load(Ordering::Relaxed);
@@ -83,6 +83,11 @@ impl Endpoint {
             until if now_ms() >= until => State::Fit(load),
             _ => State::Ejected(load),
         }
+    }
+
+    /// Whether it is reached over TCP: it is on another node, or in a network of its own on this one.
+    pub(crate) fn is_connected_to(&self) -> bool {
+        self.place == Place::Elsewhere || self.slot.is_housed()
     }
 
     /// Whether requests to it are calls in this process.

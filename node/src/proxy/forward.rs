@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use super::answer::{Answer, text};
 use super::endpoint::Endpoint;
-use super::facts::{Place, Policy};
+use super::facts::Policy;
 use super::headers::strip_connection;
 use super::path::DataPath;
 use super::remote::{ConnectError, Failed, Wire};
@@ -124,7 +124,7 @@ impl DataPath {
         strip_connection(request.headers_mut());
         let about = About::Pod(endpoint);
         // As in balancing: a pod of this node is called in process or not at all.
-        let outcome = if endpoint.place == Place::Here || endpoint.answers_in_process() {
+        let outcome = if !endpoint.is_connected_to() || endpoint.answers_in_process() {
             self.call_local(endpoint, about, caller, request).await
         } else {
             self.call_remote(endpoint, Wire::Http1, about, caller, request).await
@@ -194,7 +194,7 @@ fn may_hold(route: &Route, setback: &Setback) -> bool {
     let endpoints = &route.backends().endpoints;
     match setback {
         Setback::Refused => !endpoints.is_empty(),
-        Setback::Connect(_) => endpoints.iter().any(|endpoint| endpoint.place == Place::Here),
+        Setback::Connect(_) => endpoints.iter().any(|endpoint| !endpoint.is_connected_to()),
     }
 }
 

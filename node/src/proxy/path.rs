@@ -42,8 +42,8 @@ impl DataPath {
         let tasks = TaskTracker::new();
         DataPath {
             endpoints: Endpoints::new(local.clone()),
+            connector: Connector { local: local.clone(), tasks: tasks.clone(), timeout: CONNECT_TIMEOUT },
             local,
-            connector: Connector { tasks: tasks.clone(), timeout: CONNECT_TIMEOUT },
             metrics,
             clock: Clock::start(),
             tasks,

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::endpoint::{Endpoint, InFlight};
 use super::headers::to_origin_form;
 use super::spawn::Spawn;
-use crate::local::{Body, BoxError, empty_body};
+use crate::local::{Body, BoxError, LocalPods, empty_body};
 
 /// Connections an endpoint keeps idle; more are closed. A caller with more requests at once than this opens
 /// some anew.
@@ -57,6 +57,8 @@ enum Sender {
 /// Makes connections, and owns the tasks that drive them.
 #[derive(Clone)]
 pub(crate) struct Connector {
+    /// The way into pods of this node that have networks of their own.
+    pub(crate) local: LocalPods,
     pub(crate) tasks: TaskTracker,
     pub(crate) timeout: Duration,
 }
@@ -197,6 +199,10 @@ impl Connector {
         addr: SocketAddr,
         source: Option<IpAddr>,
     ) -> Result<TcpStream, ConnectError> {
+        if let Some(network) = self.local.network(addr.ip()) {
+            let connected = tokio::time::timeout(self.timeout, network.connect(addr, source)).await;
+            return Ok(connected.map_err(|_| ConnectError::Timeout)??);
+        }
         let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         if let Some(source) = source.filter(|source| source.is_ipv4() == addr.is_ipv4()) {
             socket.bind(SocketAddr::new(source, 0))?;
