@@ -11,6 +11,7 @@ mod commands;
 mod controllers;
 mod custom;
 mod demo;
+mod docker;
 mod drill;
 mod failover;
 mod faults;

@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 pub mod command;
 pub mod control_plane;
+pub mod dockerd;
 pub mod node;
 pub mod observer;
 pub mod wait;
