@@ -47,7 +47,7 @@ fn foreign(claim: &PersistentVolumeClaim, provisioner: &str) -> Vec<Action> {
     );
     let mut actions = vec![tell("ExternalProvisioning", message)];
     let is_marked = |key: &&str| facts::annotation(&claim.metadata, key) == Some(provisioner);
-    if !MAKERS.iter().all(|key| is_marked(key)) {
+    if !MAKERS.iter().all(is_marked) {
         let mut claim = claim.clone();
         annotate(&mut claim.metadata, &MAKERS.map(|key| (key, provisioner)));
         actions.push(Action::PutClaim(Box::new(claim)));
