@@ -14,6 +14,7 @@ mod http_load;
 mod in_process;
 mod latency;
 mod load;
+mod overload;
 mod plain_host;
 mod pods;
 mod process;
@@ -65,9 +66,11 @@ enum Measurement {
     Serve,
     /// What a request costs without sockets, beside a plain wasmtime host
     InProcess,
+    /// Ten times as many requests as a member can answer: what is left of its throughput, and how long others wait
+    Overload,
     /// The replicated store alone, with one and three members, beside etcd
     Store(store::Args),
-    /// All of these but the store, one table
+    /// All of these but the store and the overload, one table
     All,
     /// Serve a component from wasmtime and nothing else, until standard input ends (the baseline of `serve`)
     PlainHost(plain_host::Args),
@@ -114,6 +117,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Measurement::Pods => pods::run(&bench).await?,
         Measurement::Serve => serve::run(&bench).await?,
         Measurement::InProcess => in_process::run(&bench).await?,
+        Measurement::Overload => overload::run(&bench).await?,
         Measurement::Store(args) => store::run(&bench, &args).await?,
         Measurement::All => return all(&bench).await,
         Measurement::PlainHost(_) | Measurement::StoreMember(_) => unreachable!("handled above"),

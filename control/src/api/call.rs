@@ -32,6 +32,9 @@ const DECODED_GROWTH: usize = 4;
 /// Time in which a body must have arrived.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// So much of a body that is too large is read and thrown away.
+const DISCARDED_BYTES_MAX: usize = 16 << 20;
+
 /// Media types of request bodies, as 415 and 406 list them.
 pub(crate) const MEDIA_TYPES: [&str; 3] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
@@ -167,9 +170,13 @@ impl Call {
         if self.headers.contains_key(header::UPGRADE) || !matches!(self.body, Body::Unread(_)) {
             return Ok(());
         }
-        let Body::Unread(body) = std::mem::replace(&mut self.body, Body::Taken) else { return Ok(()) };
+        let Body::Unread(mut body) = std::mem::replace(&mut self.body, Body::Taken) else { return Ok(()) };
         let announced = self.header(&header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
         if announced.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+            // Whoever asks before sending is told before.
+            if !self.headers.contains_key(header::EXPECT) {
+                let _ = tokio::time::timeout(BODY_TIMEOUT, discard(&mut body)).await;
+            }
             return Err(Status::too_large(BODY_BYTES_MAX));
         }
         let mut held = self.account.as_ref().map(|account| account.hold(0));
@@ -225,6 +232,7 @@ where
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(Uncollected::Broken)?.into_data() else { continue };
         if collected.len() + data.len() > bytes_max {
+            discard(&mut body).await;
             return Err(Uncollected::TooLarge);
         }
         if !may_hold(data.len()) {
@@ -236,6 +244,19 @@ where
         collected.extend_from_slice(&data);
     }
     Ok(collected.freeze())
+}
+
+/// Reads on for a while: a client hears no answer while it sends, and is cut off if it is not heard out.
+async fn discard<B>(body: &mut B)
+where
+    B: http_body::Body<Data = Bytes, Error = BoxError> + Unpin,
+{
+    let mut left = DISCARDED_BYTES_MAX;
+    while left > 0
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+    }
 }
 
 /// Reads `dryRun` values; anything but `All` is Invalid.
