@@ -97,7 +97,8 @@ impl HttpBody for SharedBody {
 pub(super) async fn whole(mut body: WasiBody) -> Body {
     let mut frames = VecDeque::new();
     loop {
-        match body.frame().now_or_never() {
+        // All is here already, so a task that has done much without a pause must not be told to wait.
+        match tokio::task::unconstrained(body.frame()).now_or_never() {
             Some(Some(Ok(frame))) => frames.push_back(frame),
             Some(None) => break,
             // The guest gave its body up, or wrote less than it said.
